@@ -1,0 +1,60 @@
+/* The PC board: its chips, port and memory dispatch, interrupt lines and deadlines. No processor in it.
+ *
+ * Pure like its chips: it is told the time (guest nanoseconds) and says when it next wants to be told. The run loop
+ * of either accelerator calls it: board_advance at each deadline, then asks for an interrupt. */
+#ifndef BRINGUP_BOARD_H
+#define BRINGUP_BOARD_H
+
+#include <stdbool.h>
+
+#include "../machine.h"
+
+enum board_event { BOARD_NONE = 0, BOARD_POWER_OFF, BOARD_RESET, BOARD_PANIC, BOARD_DEBUG_EXIT };
+
+struct board;
+
+struct board *board_create(const struct machine_config *config);
+void board_destroy(struct board *board);
+void board_reset(struct board *board);
+
+/* Port I/O, size 1, 2 or 4; a port without a chip reads as ones. `count` stamps output bytes. */
+uint32_t board_io_read(struct board *board, uint16_t port, unsigned size, uint64_t now);
+void board_io_write(struct board *board, uint16_t port, uint32_t value, unsigned size, uint64_t now, uint64_t count);
+/* Memory-mapped chips (LAPIC of the accessing vCPU, IOAPIC, ...), size 1, 2, 4 or 8, within a page. */
+void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *data, unsigned size, uint64_t now);
+void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const void *data, unsigned size,
+                        uint64_t now);
+
+/* Time passes: fires every timer due at or before `now`. */
+void board_advance(struct board *board, uint64_t now);
+/* The next time at which board_advance would change anything, or MACHINE_NEVER. */
+uint64_t board_deadline(const struct board *board);
+
+/* Is an interrupt asked of this vCPU (LAPIC above its priority, or PIC through LINT0/virtual wire)? */
+bool board_interrupt_pending(const struct board *board, unsigned vcpu);
+/* The INTA cycle: the vector (0-255), acknowledged. */
+uint8_t board_interrupt_acknowledge(struct board *board, unsigned vcpu, uint64_t now);
+/* Takes a pending NMI, INIT or SIPI (false: none). */
+bool board_take_nmi(struct board *board, unsigned vcpu);
+
+/* The LAPIC's MSRs: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC 800h-8FFh. `tsc` is guest TSC now, and
+ * TSC ticks are nanoseconds. False: #GP. */
+bool board_msr_read(struct board *board, unsigned vcpu, uint32_t index, uint64_t *value, uint64_t now, uint64_t tsc);
+bool board_msr_write(struct board *board, unsigned vcpu, uint32_t index, uint64_t value, uint64_t now, uint64_t tsc);
+/* CR8 is the LAPIC's task priority, bits 7:4. */
+uint64_t board_cr8(const struct board *board, unsigned vcpu);
+void board_set_cr8(struct board *board, unsigned vcpu, uint64_t value);
+
+/* What the guest asked of the machine since the last call (power-off, reset, ...). */
+enum board_event board_take_event(struct board *board, uint32_t *detail);
+
+size_t board_serial_input(struct board *board, unsigned uart, const uint8_t *data, size_t size, uint64_t now);
+size_t board_serial_output(struct board *board, unsigned uart, uint8_t *data, uint64_t *counts, size_t size);
+size_t board_debug_output(struct board *board, uint8_t *data, uint64_t *counts, size_t size);
+/* Unread output bytes over all channels, and the guest time of the oldest of them. */
+size_t board_output_pending(const struct board *board, uint64_t *oldest);
+void board_power_button(struct board *board, uint64_t now);
+/* Could anything inside the board still raise an interrupt (a timer that runs, an IRQ line held)? */
+uint64_t board_hash(const struct board *board);
+
+#endif

@@ -1,0 +1,125 @@
+/* One machine: a board, its memory and one way to run its vCPUs (`vtx` or `bare`).
+ *
+ * This is the face of the core to Python (cffi reads this file, so it holds plain declarations only).
+ * Times are guest nanoseconds since the machine was made; counts are retired guest instructions. */
+#ifndef BRINGUP_MACHINE_H
+#define BRINGUP_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MACHINE_UARTS 4
+#define MACHINE_MAX_CPUS 1
+#define MACHINE_MAX_CPUID 96
+#define MACHINE_NEVER 0xffffffffffffffffULL
+
+enum machine_accel { ACCEL_VTX = 0, ACCEL_BARE = 1 };
+enum machine_clock { CLOCK_VIRTUAL = 0, CLOCK_HOST = 1 };
+
+/* One row of CPUID as a CPU model's data file states it. The bits that follow the processor's state
+ * (OSXSAVE, APIC id, XSAVE size in use) are filled in when the leaf is read. */
+struct cpuid_leaf {
+    uint32_t leaf, subleaf;
+    uint32_t eax, ebx, ecx, edx;
+};
+
+struct machine_config {
+    uint64_t memory_bytes;  /* guest RAM; a multiple of 1 MiB, at least 2 MiB */
+    uint32_t accel;         /* enum machine_accel */
+    uint32_t clock;         /* enum machine_clock */
+    uint32_t cpus;
+    uint32_t debug_exit;    /* 1: isa-debug-exit at port 0xF4 */
+    uint64_t seed;          /* of RDRAND and RDSEED */
+    int64_t rtc_seconds;    /* the RTC at guest time 0, seconds since 1970 UTC */
+    uint32_t cpuid_count;
+    struct cpuid_leaf cpuid[MACHINE_MAX_CPUID];
+    uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, when CPUID.7.EDX[29] */
+};
+
+/* A segment register with its hidden part; `access` as VT-x has it (SDM vol. 3, 25.4.1):
+ * type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. */
+struct vcpu_segment {
+    uint64_t base;
+    uint32_t limit, access;
+    uint16_t selector;
+};
+
+/* The registers of a vCPU, for boot protocols and for inspection. */
+struct vcpu_registers {
+    uint64_t gpr[16]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8..R15 */
+    uint64_t rip, rflags;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer;
+    uint64_t dr[8];
+    struct vcpu_segment segment[8]; /* ES CS SS DS FS GS LDTR TR */
+    uint64_t gdt_base, idt_base;
+    uint16_t gdt_limit, idt_limit;
+};
+
+enum machine_exit_kind {
+    MACHINE_AIR = 0,          /* host time slice spent; call again */
+    MACHINE_LIMIT = 1,        /* a limit of this call reached */
+    MACHINE_IDLE = 2,         /* halted until `deadline`; virtual time: only with unread output and stop_when_idle */
+    MACHINE_IDLE_FOREVER = 3, /* halted and nothing inside the machine can wake it */
+    MACHINE_OUTPUT = 4,       /* unread output reached its bound */
+    MACHINE_POWER_OFF = 5,
+    MACHINE_RESET = 6,        /* the guest asked for a reset */
+    MACHINE_TRIPLE_FAULT = 7,
+    MACHINE_PANIC = 8,        /* pvpanic: the guest says it panicked */
+    MACHINE_DEBUG_EXIT = 9,   /* isa-debug-exit; `detail` is the written value */
+    MACHINE_INTERNAL = 10     /* the VMM cannot go on; `reason` says why */
+};
+
+struct machine_limits {
+    uint64_t count;          /* stop when so many instructions have retired since the machine was made */
+    uint64_t time;           /* stop at this guest time */
+    uint64_t output_bytes;   /* MACHINE_OUTPUT at so many unread bytes (0: never) */
+    uint64_t output_age;     /* MACHINE_OUTPUT when the oldest unread byte is so old (0: never) */
+    uint32_t stop_when_idle; /* 1: MACHINE_IDLE when the guest halts with unread output */
+    uint32_t air_us;         /* MACHINE_AIR after so many host microseconds */
+};
+
+struct machine_exit {
+    uint32_t kind;   /* enum machine_exit_kind */
+    uint32_t detail;
+    uint64_t count, time, deadline;
+    char reason[160];
+};
+
+struct machine;
+
+/* NULL with a sentence in `error` when the machine cannot be made. */
+struct machine *machine_create(const struct machine_config *config, char *error, size_t error_size);
+void machine_destroy(struct machine *machine);
+
+/* Power-on state of every chip and vCPU; RAM, clock and count stay. */
+void machine_reset(struct machine *machine);
+
+/* The host address of guest RAM [gpa, gpa + size), or NULL when any of it is not RAM. */
+uint8_t *machine_ram(struct machine *machine, uint64_t gpa, uint64_t size);
+
+int machine_run(struct machine *machine, const struct machine_limits *limits, struct machine_exit *exit);
+
+uint64_t machine_count(const struct machine *machine);
+uint64_t machine_time(const struct machine *machine);
+
+void machine_get_registers(const struct machine *machine, unsigned vcpu, struct vcpu_registers *registers);
+void machine_set_registers(struct machine *machine, unsigned vcpu, const struct vcpu_registers *registers);
+
+/* Bytes for a UART's receiver; returns how many were taken (the queue in front of the FIFO is bounded). */
+size_t machine_serial_input(struct machine *machine, unsigned uart, const uint8_t *data, size_t size);
+/* Takes up to `size` bytes of one UART's output, `counts[i]` being the instruction count at byte i. */
+size_t machine_serial_output(struct machine *machine, unsigned uart, uint8_t *data, uint64_t *counts, size_t size);
+/* The same for the debug port 0xE9. */
+size_t machine_debug_output(struct machine *machine, uint8_t *data, uint64_t *counts, size_t size);
+
+/* ACPI power button (fixed event), for system_powerdown. */
+void machine_power_button(struct machine *machine);
+/* From any thread: the running machine_run returns MACHINE_AIR soon. */
+void machine_kick(struct machine *machine);
+
+/* Statistics: exits by VT-x reason (0 to 69; zero in `bare`). */
+uint64_t machine_exits(const struct machine *machine, unsigned reason);
+/* A hash of all guest-visible state (registers, chips, RAM), for comparing runs. */
+uint64_t machine_state_hash(const struct machine *machine);
+
+#endif
