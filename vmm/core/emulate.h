@@ -14,6 +14,8 @@ struct emulate_bus {
     void *context;
     void (*read)(void *context, uint64_t gpa, void *data, unsigned size);
     void (*write)(void *context, uint64_t gpa, const void *data, unsigned size);
+    uint32_t (*in)(void *context, uint16_t port, unsigned size); /* for INS and OUTS (and IN, OUT) */
+    void (*out)(void *context, uint16_t port, uint32_t value, unsigned size);
 };
 
 /* The registers that live in the VMCS while a guest runs; in and out. */
@@ -48,6 +50,13 @@ void emulator_destroy(struct emulator *emulator);
 /* At most `budget` iterations of a REP. General registers, CR2 and FPU are read and written in `registers`. */
 enum emulate_result emulate_instruction(struct emulator *emulator, struct registers *registers,
                                         struct emulate_state *state, const struct emulate_bus *bus, uint64_t budget,
+                                        struct emulate_outcome *outcome);
+
+/* A task switch (SDM vol. 3, 8.3): `source` as in the exit qualification: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the
+ * IDT. On entry state->rip is what the old TSS must save. */
+enum emulate_result emulate_task_switch(struct emulator *emulator, struct registers *registers,
+                                        struct emulate_state *state, const struct emulate_bus *bus, uint16_t selector,
+                                        unsigned source, bool has_error, uint32_t error,
                                         struct emulate_outcome *outcome);
 
 #endif

@@ -1,0 +1,1 @@
+"""The hypervisor: one machine is one operating-system process."""
