@@ -1,0 +1,48 @@
+/* Host-physical memory and what the processor knows of each of its pages. */
+#ifndef BRINGUP_ARENA_H
+#define BRINGUP_ARENA_H
+
+#include "op.h"
+
+#define PAGE_BITS 12
+#define CODE_LINE_BITS 7 /* decoded code is remembered by lines of 128 bytes: 32 in a page, one bit each */
+
+struct page {
+    uint32_t code;        /* lines from which operations were decoded */
+    bool hole;            /* answers as a bus */
+    bool write_mapped;    /* some TLB entry may store here without asking */
+    struct trace *traces; /* decoded from here */
+};
+
+struct arena {
+    uint8_t *memory;
+    uint64_t size; /* bytes, a multiple of the page size */
+    struct page *pages;
+};
+
+/* The page of a physical address, or NULL when that is not RAM. */
+static inline struct page *arena_page(const struct arena *arena, uint64_t pa)
+{
+    if (unlikely(pa >= arena->size))
+        return NULL;
+    struct page *page = &arena->pages[pa >> PAGE_BITS];
+    return unlikely(page->hole) ? NULL : page;
+}
+
+static inline uint32_t code_lines(uint64_t pa, uint64_t size)
+{
+    unsigned first = (pa & 0xfff) >> CODE_LINE_BITS, last = ((pa & 0xfff) + size - 1) >> CODE_LINE_BITS;
+    return (uint32_t)((2ull << last) - (1ull << first));
+}
+
+/* Within one page: drops the traces that overlap a write which is about to happen or has happened. */
+static inline void page_written(struct page *page, uint64_t pa, uint64_t size);
+void page_drop_traces(struct page *page, uint64_t pa, uint64_t size);
+
+static inline void page_written(struct page *page, uint64_t pa, uint64_t size)
+{
+    if (unlikely(page->code & code_lines(pa, size)))
+        page_drop_traces(page, pa, size);
+}
+
+#endif

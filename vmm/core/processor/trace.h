@@ -1,0 +1,18 @@
+/* The trace cache. */
+#ifndef BRINGUP_TRACE_H
+#define BRINGUP_TRACE_H
+
+#include "arena.h"
+
+struct trace_cache *trace_cache_create(void);
+void trace_cache_destroy(struct trace_cache *cache);
+
+/* The trace at RIP: found or decoded. Raises what fetching raises (op NULL). */
+struct trace *trace_find(struct processor *cpu);
+/* A trace of at most `instructions`, decoded now and not kept: for the end of a budget and for single steps. */
+struct trace *trace_limited(struct processor *cpu, unsigned instructions);
+
+/* Forgets all (the caller is not inside a trace). */
+void trace_flush(struct processor *cpu);
+
+#endif
