@@ -1,0 +1,1 @@
+"""What a user runs against any VMM: boot, cpu, devices, lifecycle, stress and perf."""

@@ -1,0 +1,1 @@
+"""How tests and people drive machines: media, consoles, ladders and the `bringup` command."""

@@ -1,0 +1,35 @@
+"""The `bringup` command. Its subcommands are entry points of the group `bringup.commands`.
+
+Each names a function `register(subparsers)` that adds a parser of the entry point's name and sets its default
+`handler`: a function of the parsed arguments that returns the exit status.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+
+from bringup.harness.errors import HarnessError
+
+GROUP = "bringup.commands"
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns its exit status; 2 for an error of usage, 1 with one line for one of ours."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    commands = entry_points(group=GROUP)
+    parser = argparse.ArgumentParser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
+    parser.add_argument("--version", action="version", version=f"bringup {version('bringup')}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # `bringup run` must start in tens of milliseconds: the modules of other subcommands stay out of the process.
+    asked = arguments[0] if arguments and arguments[0] in commands.names else None
+    for command in sorted(commands, key=lambda entry: entry.name):
+        if asked in (None, command.name):
+            command.load()(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.handler(options))
+    except HarnessError as error:
+        print(f"bringup: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,1 @@
+"""Reads the records that runs leave; imports nothing of `vmm`."""
