@@ -1,0 +1,249 @@
+"""`bringup run`: one machine, one process (docs/run.md)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+from . import cpumodel, spec
+from .boot import BootError
+from .boot.linux import LinuxBoot
+from .loop import Ending, Poller, Runner, Status, Watch
+from .machine import UARTS, Machine, MachineError
+from .spec import Accel, Clock, MachineSpec, SpecError
+from .terminal import Pty, RawMode, Stdio, TerminalError, UnixLine, print_error
+
+T = TypeVar("T")
+
+_SIGPIPE = 128 + 13
+
+
+class Endpoint(NamedTuple):
+    """Where a serial line goes: `stdio`, `pty`, `none` or `unix`, that one with a path."""
+
+    kind: str
+    path: Path | None = None
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`stdio`, `pty`, `none` or `unix:PATH`."""
+    if text in ("stdio", "pty", "none"):
+        return Endpoint(text)
+    return Endpoint("unix", parse_socket(text, "not stdio, pty, none or unix:PATH"))
+
+
+def parse_socket(text: str, complaint: str = "not unix:PATH") -> Path:
+    """The path of `unix:PATH`."""
+    scheme, _, path = text.partition(":")
+    if scheme != "unix" or not path:
+        raise SpecError(complaint)
+    return Path(path)
+
+
+def _option(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """An argparse type whose errors name the value."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except SpecError as error:
+            raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+
+    return convert
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bringup run`."""
+    boot = parser.add_argument_group("what to boot")
+    boot.add_argument("--kernel", type=Path, required=True, metavar="FILE", help="a Linux bzImage")
+    boot.add_argument("--initrd", type=Path, metavar="FILE", help="its initial RAM disk")
+    boot.add_argument("--append", default="", metavar="TEXT", help="its command line")
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument(
+        "--memory", type=_option(spec.parse_size), default=spec.DEFAULT_MEMORY, metavar="SIZE", help="RAM (512M)"
+    )
+    machine.add_argument(
+        "--cpu", default=spec.DEFAULT_CPU, metavar="MODEL", help=f"CPU model: {', '.join(cpumodel.names())}"
+    )
+    machine.add_argument(
+        "--accel", choices=["vtx", "bare"], default="vtx",
+        help="vtx: the hypervisor on the software processor; bare: the processor alone",
+    )  # fmt: skip
+    machine.add_argument(
+        "--clock", choices=["virtual", "host"],
+        help="what guest time follows: retired instructions, or the host (default when stdin is a terminal)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--seed", type=_option(spec.parse_seed), default=spec.DEFAULT_SEED, metavar="N", help="of random numbers"
+    )
+    machine.add_argument(
+        "--rtc", type=_option(spec.parse_rtc), default=spec.DEFAULT_RTC, metavar="TIME",
+        help="the date at power-on: 2027-01-01T00:00:00 (the default), @SECONDS or now",
+    )  # fmt: skip
+    machine.add_argument("--debug-exit", action="store_true", help="isa-debug-exit at port F4h")
+    machine.add_argument("--no-reboot", action="store_true", help="a reset ends the machine (status 10)")
+    control = parser.add_argument_group("serial lines and control")
+    control.add_argument(
+        "--serial", type=_option(parse_endpoint), action="append", metavar="stdio|pty|none|unix:PATH",
+        help="COM1 (default stdio); once more for COM2 to COM4",
+    )  # fmt: skip
+    control.add_argument("--qmp", type=_option(parse_socket), metavar="unix:PATH", help="control socket, QMP")
+    control.add_argument("--turns", type=_option(parse_socket), metavar="unix:PATH", help="the driver's socket")
+    control.add_argument(
+        "--budget-instructions", type=_option(spec.parse_count), metavar="N", help="end after so many (status 13)"
+    )
+    control.add_argument("--verbose", action="store_true", help="always end with a summary; tracebacks of errors")
+
+
+def register(subparsers: Any) -> None:
+    """Adds `run` to the `bringup` command."""
+    parser = subparsers.add_parser("run", help="run one machine", description=__doc__, allow_abbrev=False)
+    add_arguments(parser)
+    parser.set_defaults(handler=handle)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print_error(message)
+        raise SystemExit(Status.USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m bringup.vmm.run`: the same without the `bringup` command around it."""
+    parser = _Parser(prog="bringup run", description=__doc__, allow_abbrev=False)
+    add_arguments(parser)
+    return handle(parser.parse_args(argv))
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Runs the machine that the options describe; the exit status."""
+    try:
+        return _run(args)
+    except (SpecError, BootError, MachineError, TerminalError) as error:
+        print_error(str(error))
+        return Status.USAGE
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if args.verbose:
+            raise
+        print_error(f"internal error: {type(error).__name__}: {error} (--verbose shows where)")
+        return Status.INTERNAL
+
+
+def _spec(args: argparse.Namespace) -> MachineSpec:
+    clock = args.clock or ("host" if sys.stdin and sys.stdin.isatty() and not args.turns else "virtual")
+    if args.turns and clock == "host":
+        raise SpecError("--clock host: with --turns guest time is virtual")
+    if args.turns and args.serial:
+        raise SpecError("--serial: with --turns the driver has all serial lines")
+    return MachineSpec(
+        memory=args.memory,
+        accel=Accel[args.accel.upper()],
+        clock=Clock[clock.upper()],
+        cpu=args.cpu,
+        seed=args.seed,
+        rtc=args.rtc,
+        debug_exit=args.debug_exit,
+    )
+
+
+def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
+    if args.turns:
+        return []
+    endpoints: list[Endpoint] = args.serial or [Endpoint("stdio")]
+    if len(endpoints) > UARTS:
+        raise SpecError(f"--serial: given {len(endpoints)} times, there are {UARTS} serial ports")
+    if endpoints.count(Endpoint("stdio")) > 1:
+        raise SpecError("--serial stdio: given twice")
+    return endpoints
+
+
+def _run(args: argparse.Namespace) -> int:
+    machine_spec, endpoints = _spec(args), _endpoints(args)
+    cpumodel.load(args.cpu)
+    image = LinuxBoot(args.kernel, args.initrd, args.append).image(machine_spec.memory)
+    with ExitStack() as stack:
+        if Endpoint("stdio") in endpoints and os.isatty(0):
+            stack.enter_context(RawMode())
+        machine = stack.enter_context(Machine(machine_spec))
+        runner = Runner(
+            machine,
+            lambda: machine.load(image),
+            Poller(),
+            budget=args.budget_instructions,
+            no_reboot=args.no_reboot,
+        )
+        stack.enter_context(Watch(runner))
+        for uart, endpoint in enumerate(endpoints):
+            runner.lines.append(stack.enter_context(closing(_line(endpoint, uart, runner))))
+        driver = None
+        if args.qmp:
+            from .control import ControlServer
+
+            stack.enter_context(closing(ControlServer(args.qmp, runner)))
+        if args.turns:
+            from .turns import TurnServer
+
+            driver = stack.enter_context(closing(TurnServer(args.turns, runner)))
+        ending = runner.run(driver)
+        summary = _summary(machine, ending)
+    if args.verbose or not ending.quiet:
+        print_error(summary)
+    return ending.status
+
+
+def _line(endpoint: Endpoint, uart: int, runner: Runner) -> Any:
+    def receive(data: bytes) -> int:
+        return runner.machine.send(uart, data)
+
+    match endpoint:
+        case Endpoint("stdio"):
+            return Stdio(
+                runner.poller,
+                receive,
+                quit_=lambda: runner.end(Ending(Status.POWER_OFF, "ended by Ctrl-A X", quiet=True)),
+                broken=lambda: runner.end(Ending(_SIGPIPE, "nobody reads standard output")),
+            )
+        case Endpoint("pty"):
+            pty = Pty(runner.poller, receive)
+            print_error(f"COM{uart + 1} is {pty.path}")
+            return pty
+        case Endpoint("unix", Path() as path):
+            return UnixLine(runner.poller, receive, path)
+        case _:
+            return Unconnected()
+
+
+class Unconnected:
+    """A serial port that nothing is wired to."""
+
+    congested = False
+    waiting = False
+    at_end = True
+
+    def send(self, data: bytes) -> None:
+        """Lost."""
+
+    def pump(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _summary(machine: Machine, ending: Ending) -> str:
+    seconds, nanoseconds = divmod(machine.time, 10**9)
+    rip = machine.registers().rip
+    return (
+        f"{ending.kind} after {machine.count} instructions, {seconds}.{nanoseconds:09} guest seconds, at RIP {rip:#x}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
