@@ -4,22 +4,21 @@ Each names a function `register(subparsers)` that adds a parser of the entry poi
 `handler`: a function of the parsed arguments that returns the exit status.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
 
+from bringup.harness.arguments import Parser
 from bringup.harness.errors import HarnessError
 
 GROUP = "bringup.commands"
-USAGE_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit status; 2 for an error of usage, 1 with one line for one of ours."""
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = entry_points(group=GROUP)
-    parser = argparse.ArgumentParser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
+    parser = Parser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
     parser.add_argument("--version", action="version", version=f"bringup {version('bringup')}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # `bringup run` must start in tens of milliseconds: the modules of other subcommands stay out of the process.

@@ -1,0 +1,1 @@
+"""Media: the files that guests boot from, fetched once, checked always, kept by content."""

@@ -1,0 +1,56 @@
+"""`bringup media GUEST`: fetches what a guest boots from and says where it is, what it is and whence."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from bringup.guests.loader import Guest
+from bringup.harness.arguments import guest_argument
+from bringup.harness.media import debian
+from bringup.harness.media.initrd import linux_initrd
+from bringup.harness.media.store import Medium, Store
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[debian.Progress]:
+    """A bar for each thing that is fetched, on standard error; off a terminal, one line for each."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, percent: float) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"fetching {what}", total=100)
+                if not console.is_terminal:
+                    console.print(f"fetching {what}", highlight=False)
+            bar.update(tasks[what], completed=percent)
+
+        yield report
+
+
+def fetch_media(guest: Guest, store: Store, refresh: bool = False) -> Mapping[str, Medium]:
+    """Everything that a guest boots from, by role; a Linux guest's `initrd` is made here. Raises MediaError."""
+    with progress_bar() as progress:
+        media = {role: debian.fetch(wanted, store, progress, refresh) for role, wanted in guest.media.items()}
+    if guest.family == "linux":
+        media["initrd"] = linux_initrd(media["busybox"], store)
+    return media
+
+
+def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds `bringup media`."""
+    parser = subparsers.add_parser("media", help="fetch what a guest boots from and say where it is")
+    parser.add_argument("guest", type=guest_argument, metavar="GUEST")
+    parser.add_argument("--refresh", action="store_true", help="ask the archive for newer versions")
+    parser.set_defaults(handler=_media)
+
+
+def _media(options: argparse.Namespace) -> int:
+    for role, medium in fetch_media(options.guest, Store(), options.refresh).items():
+        about = medium.provenance
+        print(f"{role}: {medium.path}\n  {about.name}, {about.origin}\n  {about.licence}")
+    return 0

@@ -1,0 +1,266 @@
+"""Files out of Debian packages, through the machine's apt client.
+
+Packages are downloaded and read, never installed. apt works in a folder of its own ($XDG_CACHE_HOME/bringup/apt/),
+so that it needs no privileges, leaves the system's state alone and works where `apt-get update` never ran. The
+archive's signed index states each package's sha256; apt checks the signature, and we check the sum once more.
+
+BRINGUP_APT_SOURCES names a sources.list(5) file, `.list` or `.sources`, to use in place of the machine's own entries.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from platform import freedesktop_os_release
+from typing import IO, Any
+from urllib.parse import quote
+
+from bringup.guests.loader import PackageFile
+from bringup.harness.media import sources
+from bringup.harness.media.store import MediaError, Medium, Provenance, Store, disk_errors, file_sha256
+
+ARCHITECTURE = "amd64"
+STALE = 24 * 3600
+"""Seconds after which an index is fetched anew before a package is looked up in it."""
+
+Progress = Callable[[str, float], None]
+"""Told what is being done and how much of it is done, in percent."""
+
+# What the machine's configuration may hold that does not belong here, and how strict we are.
+_CONFIGURATION = """\
+#clear APT::Architectures;
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Acquire::Languages "none";
+Acquire::AllowInsecureRepositories "false";
+APT::Get::AllowUnauthenticated "false";
+APT::Update::Error-Mode "any"; // without it, an archive that cannot be reached is a warning
+APT::Sandbox::User "root"; // as root: the user _apt could not write into our folder
+"""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package as the archive's index states it."""
+
+    name: str
+    version: str
+    sha256: str
+    depends: str
+
+    @classmethod
+    def parse(cls, record: str) -> "Package":
+        """From one paragraph of the index; MediaError when it lacks a field."""
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", record, re.MULTILINE))
+        try:
+            return cls(fields["Package"], fields["Version"], fields["SHA256"], fields.get("Depends", ""))
+        except KeyError as error:
+            raise MediaError(f"the archive's index states no {error.args[0]} in {record[:40]!r}") from None
+
+    def stands_for(self) -> str | None:
+        """The package that a metapackage is there to bring: its one dependency, of an exact version."""
+        match = re.fullmatch(r"([a-z0-9][a-z0-9+.-]+)(?::any)? \(= [^)]+\)", self.depends)
+        return match[1] if match else None
+
+
+class Archive:
+    """A Debian release as apt sees it from a state folder of its own. Not for two processes at a time."""
+
+    def __init__(self, release: str, folder: Path, progress: Progress | None = None) -> None:
+        self.release, self.folder = release, folder.absolute()
+        self.progress = progress or (lambda what, percent: None)
+        self._prepare()
+
+    def update(self) -> None:
+        """Fetches the index."""
+        self._apt(["apt-get", "update"], f"the index of Debian {self.release}")
+        self._stamp.touch()
+
+    def is_stale(self) -> bool:
+        """Is there no index, or an old one?"""
+        return not self._stamp.exists() or not 0 <= time.time() - self._stamp.stat().st_mtime < STALE
+
+    def package(self, name: str) -> Package:
+        """The newest version of this package, or of the one that it stands for."""
+        package = Package.parse(self._apt(["apt-cache", "show", "--no-all-versions", name], f"package {name}"))
+        real = package.stands_for()
+        return package if real is None else self.package(real)
+
+    def download(self, package: Package, folder: Path) -> Path:
+        """Downloads a package into an empty folder; MediaError when it is not what the index states."""
+        what = f"{package.name} {package.version}"
+        self._apt(["apt-get", "download", f"{package.name}={package.version}"], what, folder)
+        [path] = folder.glob("*.deb")
+        with disk_errors(what):
+            found = file_sha256(path)
+        if found != package.sha256:
+            raise MediaError(f"{what}: sha256 is {found}, not {package.sha256} as the archive's index states")
+        return path
+
+    @property
+    def _stamp(self) -> Path:
+        return self.folder / "updated"
+
+    def _prepare(self) -> None:
+        """Lays out the folder; other sources than last time make the index stale."""
+        entries = _sources(self.release)
+        with disk_errors(f"preparing {self.folder}"):
+            for name in ("state/lists/partial", "cache/archives/partial", "sources", "empty"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            (self.folder / "status").touch()
+            (self.folder / "apt.conf").write_text(_CONFIGURATION)
+            if {path.name: path.read_text() for path in (self.folder / "sources").iterdir()} != entries:
+                self._stamp.unlink(missing_ok=True)
+                for path in (self.folder / "sources").iterdir():
+                    path.unlink()
+                for name, text in entries.items():
+                    (self.folder / "sources" / name).write_text(text)
+
+    def _apt(self, command: Sequence[str], what: str, cwd: Path | None = None) -> str:
+        """Runs one of apt's programs and returns its output; MediaError with apt's own first error."""
+        options = {
+            "Dir::State": self.folder / "state",
+            "Dir::State::status": self.folder / "status",
+            "Dir::Cache": self.folder / "cache",
+            "Dir::Etc::sourcelist": "/dev/null",
+            "Dir::Etc::sourceparts": self.folder / "sources",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": self.folder / "empty",
+            "APT::Architecture": ARCHITECTURE,
+        }
+        arguments = [f"--option={name}={value}" for name, value in options.items()]
+        arguments.append(f"--config-file={self.folder / 'apt.conf'}")
+        with disk_errors(what), tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            reading, writing = os.pipe()
+            with os.fdopen(reading) as status:
+                arguments.append(f"--option=APT::Status-Fd={writing}")
+                try:
+                    process = _start(
+                        [command[0], *arguments, *command[1:]],
+                        stdout=output,
+                        stderr=errors,
+                        pass_fds=[writing],
+                        cwd=cwd,
+                    )
+                finally:
+                    os.close(writing)
+                with process:
+                    for line in status:
+                        if match := re.match(r"dlstatus:\d+:([0-9.]+):", line):
+                            self.progress(what, float(match[1]))
+            output.seek(0)
+            errors.seek(0)
+            if process.returncode != 0:
+                lines = errors.read().splitlines()
+                reasons = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
+                raise MediaError(f"{what}: {' '.join((reasons or lines or ['apt failed'])[0].split())}")
+            return output.read()
+
+
+def fetch(wanted: PackageFile, store: Store, progress: Progress | None = None, refresh: bool = False) -> Medium:
+    """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
+    the archive.
+
+    Raises MediaError, one line: no apt, no source for the release, no such package, download cut off, wrong hash, disk
+    full.
+    """
+    name = "/".join(("debian", wanted.release, ARCHITECTURE, wanted.package, quote(wanted.file, safe="")))
+    if not refresh and (medium := store.lookup(name)):
+        return medium
+    with store.lock(f"debian-{wanted.release}"):
+        if not refresh and (medium := store.lookup(name)):
+            return medium  # another process was fetching it
+        archive = Archive(wanted.release, store.root / "apt" / wanted.release, progress)
+        medium = _download(wanted, store, archive, refresh)
+        store.bind(name, medium)
+    return medium
+
+
+def _download(wanted: PackageFile, store: Store, archive: Archive, refresh: bool) -> Medium:
+    fresh = refresh or archive.is_stale()
+    if fresh:
+        archive.update()
+    try:
+        return _take(wanted, store, archive)
+    except MediaError:
+        if fresh:
+            raise
+    archive.update()  # the archive may have moved on since its index was fetched
+    return _take(wanted, store, archive)
+
+
+def _take(wanted: PackageFile, store: Store, archive: Archive) -> Medium:
+    package = archive.package(wanted.package)
+    with disk_errors(f"downloading {package.name}"), tempfile.TemporaryDirectory(dir=archive.folder) as folder:
+        deb = archive.download(package, Path(folder))
+        with _open_file(deb, wanted.file) as (name, content):
+            provenance = Provenance(
+                name=name,
+                origin=f"Debian package {package.name} {package.version} {ARCHITECTURE} ({wanted.release})",
+                licence=wanted.licence,
+                container=package.sha256,
+            )
+            return store.add(iter(lambda: content.read(1 << 20), b""), provenance)
+
+
+@contextmanager
+def _open_file(deb: Path, pattern: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """The first regular file of a package whose path matches `pattern`: its path and its content."""
+    with _start(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+                for member in tar:
+                    name = member.name.removeprefix("./")
+                    if member.isreg() and fnmatchcase(name, pattern) and (content := tar.extractfile(member)):
+                        yield name, content
+                        return
+        except tarfile.TarError as error:
+            raise MediaError(f"{deb.name} cannot be unpacked: {error}") from error
+        finally:
+            process.kill()  # the rest of the package is of no interest
+    raise MediaError(f"{deb.name} holds no file {pattern}")
+
+
+def _start(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts one of the Debian tools, speaking English; MediaError when the system has it not."""
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}, **options)
+    except FileNotFoundError:
+        package = {"dpkg-deb": "dpkg"}.get(command[0], "apt")
+        raise MediaError(
+            f"no {command[0]} on this system; Debian: apt-get install {package}; Fedora: dnf install {package}"
+        ) from None
+
+
+def _sources(release: str) -> dict[str, str]:
+    """The source files for this release: name to text."""
+    if named := os.environ.get("BRINGUP_APT_SOURCES"):
+        with disk_errors("BRINGUP_APT_SOURCES"):
+            return {f"named{Path(named).suffix}": Path(named).read_text()}
+    system = freedesktop_os_release()
+    own = system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
+    query = ["apt-config", "shell", "list", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"]
+    with _start(query, stdout=subprocess.PIPE) as process:
+        answer = process.communicate()[0].decode()
+    assigned = dict(word.partition("=")[::2] for word in shlex.split(answer))
+    entries = {}
+    with disk_errors("the machine's apt sources"):
+        for path in [Path(assigned["list"]), *sorted(Path(assigned["parts"]).glob("*"))]:
+            translate = {".list": sources.one_line, ".sources": sources.deb822}.get(path.suffix)
+            if translate and path.is_file() and (text := translate(path.read_text(), own, release)):
+                entries[path.name] = text
+    if not entries:
+        raise MediaError(
+            f"no source of Debian {release} among this machine's apt sources; "
+            "name a sources.list(5) file that has one in BRINGUP_APT_SOURCES"
+        )
+    return entries

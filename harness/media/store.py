@@ -1,0 +1,165 @@
+"""A content-addressed store: a file's name is its sha256, so that what is in it can be checked and never changes.
+
+    <root>/content/<sha256>        the bytes, read-only
+    <root>/content/<sha256>.json   where they are from and under which licence
+    <root>/names/<name>.json       what a name, such as a package's, stood for when it was last fetched
+    <root>/locks/<name>            held while somebody fetches
+
+The root is $XDG_CACHE_HOME/bringup (~/.cache/bringup). Any number of processes may use one store: a file appears
+whole or not at all.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from bringup.harness.errors import HarnessError
+
+
+class MediaError(HarnessError):
+    """Media that cannot be had, or that are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a file is from; kept beside it."""
+
+    name: str
+    """Of the file, where it comes from: the path in its package."""
+    origin: str
+    """What brought it: package, version, architecture and release."""
+    licence: str
+    """SPDX expression."""
+    container: str = ""
+    """sha256 of the package that it was taken out of, as the archive's signed index states it."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A file in the store."""
+
+    path: Path
+    sha256: str
+    provenance: Provenance
+
+
+def cache_root() -> Path:
+    """$XDG_CACHE_HOME/bringup; as the XDG base directory specification has it, a relative value does not count."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path.home() / ".cache") / "bringup"
+
+
+@contextlib.contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turns an OSError about `what` into a MediaError of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise MediaError(f"{what}: {error.filename or 'cannot write'}: {reason}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """The store under one root folder; it comes into being with the first file."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = cache_root() if root is None else root
+
+    def add(self, chunks: Iterable[bytes], provenance: Provenance, expected: str | None = None) -> Medium:
+        """Stores the bytes of `chunks`, whose sha256 must be `expected` when that is given.
+
+        Raises MediaError: other bytes than expected, disk full. Nothing is left of what was not stored.
+        """
+        digest = hashlib.sha256()
+        with disk_errors(f"storing {provenance.name}"), self._temporary() as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+            sha256 = digest.hexdigest()
+            if expected not in (None, sha256):
+                raise MediaError(f"{provenance.name} of {provenance.origin}: sha256 is {sha256}, not {expected}")
+            self._write_json("content", f"{sha256}.json", asdict(provenance))
+            path = self.root / "content" / sha256
+            self._publish(file, path)
+        return Medium(path, sha256, provenance)
+
+    def get(self, sha256: str) -> Medium | None:
+        """The file of this content, or None; MediaError when the stored bytes are no longer these."""
+        path = self.root / "content" / sha256
+        provenance = self._read_json("content", f"{sha256}.json", {field.name for field in fields(Provenance)})
+        if provenance is None or not path.exists():
+            return None
+        with disk_errors(f"reading {path}"):
+            if file_sha256(path) != sha256:
+                raise MediaError(f"{path}: the content is not what the name says; remove it to fetch it again")
+        return Medium(path, sha256, Provenance(**provenance))
+
+    def bind(self, name: str, medium: Medium) -> None:
+        """From now on `name` (parts separated by slashes) stands for this file."""
+        with disk_errors(f"storing {name}"):
+            self._write_json("names", f"{name}.json", {"sha256": medium.sha256})
+
+    def lookup(self, name: str) -> Medium | None:
+        """The file that `name` stands for, if there is one."""
+        data = self._read_json("names", f"{name}.json", {"sha256"})
+        return None if data is None else self.get(data["sha256"])
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """One process at a time for this name; the lock goes with the process that holds it."""
+        path = self.root / "locks" / name
+        with disk_errors(f"locking {name}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[BinaryIO]:
+        """A new file beside the stored ones, gone at the end unless it was published."""
+        folder = self.root / "temporary"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            try:
+                yield cast(BinaryIO, file)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+
+    def _publish(self, file: BinaryIO, path: Path) -> None:
+        """Gives a temporary file its final name, once its bytes are on the disk."""
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o444)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(file.name).replace(path)
+
+    def _write_json(self, kind: str, name: str, data: Mapping[str, str]) -> None:
+        with self._temporary() as file:
+            file.write(json.dumps(data, indent=2).encode() + b"\n")
+            self._publish(file, self.root / kind / name)
+
+    def _read_json(self, kind: str, name: str, keys: set[str]) -> dict[str, str] | None:
+        path = self.root / kind / name
+        try:
+            with disk_errors(f"reading {path}"):
+                data = json.loads(path.read_bytes()) if path.exists() else None
+        except ValueError:
+            data = ()
+        if data is not None and not (isinstance(data, dict) and data.keys() == keys):
+            raise MediaError(f"{path}: is not what was written there; remove it to fetch anew")
+        return data
