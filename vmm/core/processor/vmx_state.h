@@ -186,7 +186,8 @@ bool vmx_cr4_allowed(const struct processor *cpu, uint64_t cr4);
 _Noreturn void vmx_exit_ept_violation(struct processor *cpu, const struct op *op, uint64_t qualification, uint64_t gpa,
                                       uint64_t linear);
 _Noreturn void vmx_exit_ept_misconfiguration(struct processor *cpu, const struct op *op, uint64_t gpa);
-/* IA32_VMX_EPT_VPID_CAP: execute-only pages (bit 0) are allowed, accessed and dirty flags (bit 21) do not exist. */
+/* IA32_VMX_EPT_VPID_CAP bit 0. There are no accessed and dirty flags (bit 21). */
+#define VMX_EPT_EXECUTE_ONLY 1
 
 /* ---- events ---- */
 
