@@ -193,14 +193,14 @@ def test_an_index_that_is_not_signed_is_refused(
     repository: Repository, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(monkeypatch, tmp_path, f"file:{repository.folder}", options="")
-    with pytest.raises(MediaError, match=rr"^the index of Debian bookworm: .*is not signed"):
+    with pytest.raises(MediaError, match=r"^the index of Debian bookworm: .*is not signed"):
         fetch(WANTED, store)
     assert nothing_stored(store)
 
 
 def test_an_archive_that_is_not_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, tmp_path, f"file:{tmp_path}/none")
-    with pytest.raises(MediaError, match=rr"^the index of Debian bookworm: "):
+    with pytest.raises(MediaError, match=r"^the index of Debian bookworm: "):
         fetch(WANTED, store)
 
 
