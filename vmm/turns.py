@@ -221,9 +221,10 @@ class TurnServer:
 
     def serve(self, runner: Runner) -> None:
         """Waits for one request and carries it out."""
-        while self._request is None or self._unsent:
-            if not runner.breathe(None):
-                return
+        while (self._request is None or self._unsent) and runner.breathe(None):
+            pass
+        if self._request is None:
+            return
         request, self._request = self._request, None
         self._in_turn = True
         machine = runner.machine
@@ -236,10 +237,9 @@ class TurnServer:
             stop_when_idle=True,
             air_us=AIR_US,
         )
-        # A paused machine answers when it goes on.
         end = None
-        while end is None or end.kind is ExitKind.AIR:
-            if (end is not None or runner.paused) and not runner.breathe(0):
+        while runner.ending is None and (end is None or end.kind is ExitKind.AIR):
+            if (end is not None or runner.paused) and not runner.breathe(0):  # a paused machine answers when it goes on
                 break
             end = runner.step(limits)
         self._answer(end, runner.ending)

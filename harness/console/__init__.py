@@ -1,0 +1,1 @@
+"""How tests talk to machines: one module a kind of console."""
