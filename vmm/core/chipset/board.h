@@ -29,13 +29,18 @@ void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const 
 void board_advance(struct board *board, uint64_t now);
 /* The next time at which board_advance would change anything, or MACHINE_NEVER. */
 uint64_t board_deadline(const struct board *board);
+/* Can an interrupt still come from within: does a timer run whose way to a processor is not masked? A processor that
+ * halts without it (and without a pending interrupt) sleeps for ever, even when board_deadline names a time. */
+bool board_can_wake(const struct board *board);
 
 /* Is an interrupt asked of this vCPU (LAPIC above its priority, or PIC through LINT0/virtual wire)? */
 bool board_interrupt_pending(const struct board *board, unsigned vcpu);
 /* The INTA cycle: the vector (0-255), acknowledged. */
 uint8_t board_interrupt_acknowledge(struct board *board, unsigned vcpu, uint64_t now);
-/* Takes a pending NMI, INIT or SIPI (false: none). */
+/* Takes a pending NMI (false: none). */
 bool board_take_nmi(struct board *board, unsigned vcpu);
+/* The NMI button (LINT1), which port 70h bit 7 masks. */
+void board_nmi(struct board *board);
 
 /* The LAPIC's MSRs: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC 800h-8FFh. `tsc` is guest TSC now, and
  * TSC ticks are nanoseconds. False: #GP. */
@@ -45,16 +50,17 @@ bool board_msr_write(struct board *board, unsigned vcpu, uint32_t index, uint64_
 uint64_t board_cr8(const struct board *board, unsigned vcpu);
 void board_set_cr8(struct board *board, unsigned vcpu, uint64_t value);
 
-/* What the guest asked of the machine since the last call (power-off, reset, ...). */
+/* The first that the guest asked of the machine since the last call (power-off, reset, ...). */
 enum board_event board_take_event(struct board *board, uint32_t *detail);
 
+/* Bytes for a UART's receiver; the queue in front of it holds 4096 and takes no more. An output queue holds 65536
+ * bytes; when it is full the oldest is lost. `counts` may be NULL. */
 size_t board_serial_input(struct board *board, unsigned uart, const uint8_t *data, size_t size, uint64_t now);
 size_t board_serial_output(struct board *board, unsigned uart, uint8_t *data, uint64_t *counts, size_t size);
 size_t board_debug_output(struct board *board, uint8_t *data, uint64_t *counts, size_t size);
-/* Unread output bytes over all channels, and the guest time of the oldest of them. */
+/* Unread output bytes over all channels, and the guest time of the oldest of them (MACHINE_NEVER: none). */
 size_t board_output_pending(const struct board *board, uint64_t *oldest);
 void board_power_button(struct board *board, uint64_t now);
-/* Could anything inside the board still raise an interrupt (a timer that runs, an IRQ line held)? */
 uint64_t board_hash(const struct board *board);
 
 #endif

@@ -1,0 +1,37 @@
+/* What is left of the AT's glue logic: system control ports A (92h) and B (61h) (IBM PS/2 technical reference), the
+ * reset control register (CF9h, PIIX3, Intel 290550) and the POST code port (80h). */
+#ifndef BRINGUP_SYSTEM_CONTROL_H
+#define BRINGUP_SYSTEM_CONTROL_H
+
+#include "fields.h"
+
+enum {
+    PORT_A_FAST_RESET = 1 << 0,
+    PORT_A_A20 = 1 << 1, /* kept, without effect: address line 20 is never masked */
+};
+enum {
+    PORT_B_GATE2 = 1 << 0,
+    PORT_B_SPEAKER = 1 << 1,
+    PORT_B_WRITABLE = 15 << 0,
+    PORT_B_REFRESH = 1 << 4, /* toggles with each memory refresh */
+    PORT_B_OUT2 = 1 << 5,
+};
+enum { RESET_CONTROL_SRST = 1 << 1, RESET_CONTROL_RCPU = 1 << 2 };
+
+#define SYSTEM_CONTROL_STATE(VALUE, PART, owner)                                                                       \
+    VALUE(owner, uint8_t, port_a, )                                                                                    \
+    VALUE(owner, uint8_t, port_b, )                                                                                    \
+    VALUE(owner, uint8_t, reset_control, )                                                                             \
+    VALUE(owner, uint8_t, post_code, )
+STATE_STRUCT(system_control, SYSTEM_CONTROL_STATE);
+
+void system_control_reset(struct system_control *control);
+uint8_t system_control_read_a(const struct system_control *control);
+/* True: the write resets the machine. */
+bool system_control_write_a(struct system_control *control, uint8_t value);
+bool system_control_write_reset(struct system_control *control, uint8_t value);
+uint8_t system_control_read_b(const struct system_control *control, bool out2, uint64_t now);
+/* The level that GATE 2 of the PIT gets. */
+bool system_control_write_b(struct system_control *control, uint8_t value);
+
+#endif
