@@ -11,6 +11,7 @@ struct page {
     uint32_t code;        /* lines from which operations were decoded */
     bool hole;            /* answers as a bus */
     bool write_mapped;    /* some TLB entry may store here without asking */
+    uint8_t misses;       /* stores beside the code since the last drop */
     struct trace *traces; /* decoded from here */
 };
 
@@ -35,14 +36,19 @@ static inline uint32_t code_lines(uint64_t pa, uint64_t size)
     return (uint32_t)((2ull << last) - (1ull << first));
 }
 
-/* Within one page: drops the traces that overlap a write which is about to happen or has happened. */
-static inline void page_written(struct page *page, uint64_t pa, uint64_t size);
 void page_drop_traces(struct page *page, uint64_t pa, uint64_t size);
 
+/* Within one page: drops the traces that overlap a write which is about to happen or has happened. A page whose data is
+ * written often although code was once decoded from it (freed and used again) loses all its traces, so that stores
+ * become fast again. */
 static inline void page_written(struct page *page, uint64_t pa, uint64_t size)
 {
-    if (unlikely(page->code & code_lines(pa, size)))
+    if (likely(!page->code))
+        return;
+    if (page->code & code_lines(pa, size))
         page_drop_traces(page, pa, size);
+    else if (++page->misses == UINT8_MAX)
+        page_drop_traces(page, pa & ~0xfffull, 0x1000);
 }
 
 #endif

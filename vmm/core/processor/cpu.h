@@ -68,22 +68,40 @@ struct tlb_entry {
 struct fetch_entry {
     uint64_t tag, pa;
 };
-#define TLB_INVALID 1ull
+#define TLB_INVALID 16ull /* not 1 to 15: a misaligned 16-byte operand compares with its low four bits (simd.c) */
 
 /* One entry array per privilege: supervisor, user, supervisor with SMAP suspended by EFLAGS.AC. */
 enum tlb_class { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CLASSES };
+
+/* Paging-structure cache (SDM vol. 3, 4.10.3): the page table of a 2-MiB region and what the levels above it allow. */
+#define WALK_CACHE_SIZE 64
+struct walk_entry {
+    uint64_t region, stamp, table;
+    uint32_t rights;
+};
+
+/* Guest-physical mappings of an EPT pointer (SDM vol. 3, 29.4): page frame numbers; `hpa` holds EPT bits 2:0 below. */
+#define EPT_TLB_SIZE 2048
+struct ept_entry {
+    uint64_t gpa, eptp, stamp, hpa;
+};
 
 /* One bank for each address space that was seen lately. */
 struct tlb_bank {
     uint64_t key[4];     /* CR3 or PCID, paging-mode bits, EPTP, VPID */
     uint64_t generation; /* never used twice: stamps jump-cache entries */
-    uint64_t used;       /* for replacement */
+    uint64_t used;       /* for replacement; 0: free */
+    uint64_t walk_stamp; /* never used twice: of the walk entries that hold */
+    uint64_t filled[TLB_CLASSES]; /* one bit for each group of TLB_SIZE / 64 entries */
+    uint64_t large, huge; /* regions of 2 MiB, of 1 GiB (modulo 64) that hold entries of large pages */
+    struct walk_entry walk[WALK_CACHE_SIZE];
     struct tlb_entry entry[TLB_CLASSES][TLB_SIZE];
     struct fetch_entry fetch[FETCH_TLB_SIZE]; /* supervisor and user fetches: tag bit 1 is user */
 };
 
 /* From RIP to a trace without asking the page tables: valid while `tag` (bank generation and mode) is the current. */
 #define JUMP_SIZE 4096
+#define JUMP_NEVER (~0ull)
 struct jump_entry {
     uint64_t rip, tag;
     struct trace *trace;
@@ -135,7 +153,10 @@ struct processor {
     struct tlb_entry *tlb; /* current bank and class */
     struct tlb_bank *bank;
     uint32_t mode;         /* enum mode_bits: part of a trace's key */
+    /* bank->generation << 16 | mode; JUMP_NEVER in legacy code that is not flat, where RIP alone does not tell the
+     * linear address */
     uint64_t jump_tag;
+    uint32_t shadow; /* interruptibility bits of the one instruction that runs in their shadow (run.c) */
 
     /* An operand that is not one piece of plain RAM is assembled here (memory.h). */
     _Alignas(64) uint8_t bounce[64];
@@ -156,7 +177,7 @@ struct processor {
     enum leave leave;
     void *unwind[5]; /* __builtin_setjmp */
 
-    bool fpu_live; /* x87 registers and MXCSR are in the host's registers (fpu.h) */
+    uint8_t fpu_live; /* enum fpu_live (fpu.h): what of the guest's x87 and MXCSR is in the host's registers */
     uint32_t host_mxcsr;
     uint16_t host_fcw;
 
@@ -170,6 +191,8 @@ struct processor {
     struct trace_cache *traces;
     struct tlb_bank *banks; /* TLB_BANKS */
     uint64_t generation;    /* last one given */
+    uint64_t ept_stamp;     /* of the EPT entries that hold */
+    struct ept_entry ept[EPT_TLB_SIZE];
     struct jump_entry jump[JUMP_SIZE];
 };
 
@@ -218,7 +241,9 @@ enum mode_bits {
     MODE_NO_X87 = 32,     /* CR0.EM or CR0.TS */
     MODE_NO_SSE = 64,     /* CR0.EM, CR0.TS or not CR4.OSFXSR */
     MODE_FPU_CHECKED = 128, /* an unmasked x87 exception is possible or pending */
-    MODE_SSE_CHECKED = 256  /* an unmasked SIMD exception is possible */
+    MODE_SSE_CHECKED = 256, /* an unmasked SIMD exception is possible */
+    MODE_UNPROTECTED = 512, /* real or virtual-8086 mode */
+    MODE_UNPRIVILEGED = 1024 /* CPL is not 0 */
 };
 
 static inline bool protected_mode(const struct processor *cpu)

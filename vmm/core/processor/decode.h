@@ -60,7 +60,7 @@ struct decode {
     unsigned limit; /* bytes that may be read: to the end of the page, or 15 */
     unsigned at;
     bool truncated; /* ran into `limit`: the instruction crosses the page, or is too long at 15 */
-    bool lock, rep, repne, operand16, has_segment, vex;
+    bool lock, rep, repne, operand16, has_segment, has_modrm, vex;
     uint8_t rex, segment, map, opcode;
     uint8_t modrm, mod, reg, rm; /* reg and rm with REX.R and REX.B; vvvv and vex_l of a VEX prefix */
     uint8_t vvvv, vex_l;
@@ -94,7 +94,7 @@ bool set_up_x87(struct decode *d);  /* x87.c: D8h to DFh */
 bool set_up_simd(struct decode *d); /* simd.c: MMX and SSE rows of the 0F, 0F38 and 0F3A maps */
 
 #define HANDLERS(X)                                                                                                    \
-    /* fpu.c */                                                                                                        \
+    /* fpu.c; none ends its trace */                                                                                   \
     X(fxsave) X(fxrstor) X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(xsaveopt) X(xsavec) X(xgetbv) X(xsetbv) X(emms)    \
     X(fwait)                                                                                                           \
     /* system.c */                                                                                                     \

@@ -17,7 +17,7 @@ struct op {
     uint8_t base, index; /* of the memory operand, as 8-byte slots of vcpu_state; SLOT_ZERO when absent */
     uint16_t offset;   /* of the instruction from the trace's first byte */
     uint8_t scale;     /* of the index: 0 to 3 */
-    uint8_t seg;       /* of the memory operand: enum segment_register */
+    uint8_t seg;       /* of the memory operand: enum segment_register; SEG_LINK: a branch, see below */
     uint8_t length;    /* of the instruction */
     uint8_t number;    /* of the operation in its trace */
     uint8_t size;      /* of the operands in bytes */
@@ -35,6 +35,10 @@ enum op_form {
     FORM_REPNE = 64,  /* F2 */
     FORM_OPERAND16 = 128 /* 66h was present */
 };
+
+/* A direct near branch to the same page: `imm` caches the target's trace, `disp` is the distance from the trace's first
+ * byte to the target, `dst` the number of instructions of the trace that do not run when the branch is taken. */
+#define SEG_LINK 0x80
 
 #define SLOT_ZERO (offsetof(struct vcpu_state, zero) / 8)
 #define SLOT_RIP (offsetof(struct vcpu_state, rip) / 8)
@@ -58,17 +62,17 @@ typedef int32_t __attribute__((may_alias, aligned(1))) s32u;
 
 #define TRACE_OPS 32
 
-/* Straight-line operations of one page, or one instruction that crosses into a second page. Found by physical address
- * and mode, run at any linear address. */
+/* Operations of one page in the order in which they lie, left by taken branches, or one instruction that crosses into a
+ * second page. Found by physical address and mode, run at any linear address. The last operation either ends the trace
+ * by itself or is `trace_end`, which is no instruction. */
 struct trace {
     uint64_t pa, pa2;           /* of the first byte; of the second page (NO_PAGE: none) */
     struct trace *hash_next;
     struct trace *page_next[2]; /* the lists of the pages' traces */
-    struct trace *link[2];      /* where the last operation went: fall-through and taken, within the page */
     uint32_t mode;
     uint16_t bytes;
     uint8_t count; /* instructions */
-    bool stale;    /* overwritten: every operation leaves */
+    uint8_t ops;   /* with trace_end */
     struct op op[];
 };
 #define NO_PAGE (~0ull)

@@ -11,6 +11,9 @@ enum leave cpu_run_one(struct processor *cpu);
 /* The same for at most `iterations` of a REP; `done` are those that retired. */
 enum leave cpu_run_iterations(struct processor *cpu, uint64_t iterations, uint64_t *done);
 
+/* An event (an interrupt, one that VM entry injects) for the next cpu_run to deliver before it does anything else. */
+void cpu_deliver_first(struct processor *cpu, const struct event *event);
+
 /* The length of the instruction that cpu_run_one last decoded. */
 unsigned cpu_last_length(const struct processor *cpu);
 

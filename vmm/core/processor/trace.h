@@ -7,10 +7,14 @@
 struct trace_cache *trace_cache_create(void);
 void trace_cache_destroy(struct trace_cache *cache);
 
-/* The trace at RIP: found or decoded. Raises what fetching raises (op NULL). */
+/* The trace at RIP: found or decoded. Raises what fetching raises (op NULL). NULL when the cache is full: back to
+ * cpu_run, which flushes it. */
 struct trace *trace_find(struct processor *cpu);
 /* A trace of at most `instructions`, decoded now and not kept: for the end of a budget and for single steps. */
 struct trace *trace_limited(struct processor *cpu, unsigned instructions);
+
+/* Is `op` of the trace that trace_limited makes (and reuses)? */
+bool trace_is_limited(const struct processor *cpu, const struct op *op);
 
 /* Forgets all (the caller is not inside a trace). */
 void trace_flush(struct processor *cpu);

@@ -1,0 +1,214 @@
+/* PUSH, POP, PUSHA, POPA, ENTER, LEAVE. */
+#include "integer.h"
+#include "operands.h"
+
+#define STACK_POINTER(cpu) ((cpu)->s.registers.gpr[RSP])
+
+/* In 64-bit code the stack is flat and RSP whole; elsewhere SS and its size count. */
+#define PUSH(bits)                                                                                                     \
+    static inline __attribute__((always_inline)) void push##bits(struct processor *cpu, const struct op *op,           \
+                                                                 uint##bits##_t value)                                \
+    {                                                                                                                  \
+        uint64_t sp = STACK_POINTER(cpu) - bits / 8;                                                                   \
+        if (cpu->mode & MODE_CODE64) {                                                                                 \
+            store##bits(cpu, op, sp, value, SS);                                                                       \
+            STACK_POINTER(cpu) = sp;                                                                                   \
+        } else {                                                                                                       \
+            store##bits(cpu, op, stack_linear(cpu, op, sp, bits / 8, true), value, SS);                                \
+            stack_set(cpu, sp);                                                                                        \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static inline __attribute__((always_inline)) uint##bits##_t top##bits(struct processor *cpu, const struct op *op)  \
+    {                                                                                                                  \
+        uint64_t sp = STACK_POINTER(cpu);                                                                              \
+        if (!(cpu->mode & MODE_CODE64))                                                                                \
+            sp = stack_linear(cpu, op, sp, bits / 8, false);                                                           \
+        return load##bits(cpu, op, sp, SS);                                                                            \
+    }                                                                                                                  \
+    static inline __attribute__((always_inline)) void drop##bits(struct processor *cpu)                                \
+    {                                                                                                                  \
+        if (cpu->mode & MODE_CODE64)                                                                                   \
+            STACK_POINTER(cpu) += bits / 8;                                                                            \
+        else                                                                                                           \
+            stack_set(cpu, STACK_POINTER(cpu) + bits / 8);                                                             \
+    }                                                                                                                  \
+    static HANDLER(push_r_##bits)                                                                                      \
+    {                                                                                                                  \
+        push##bits(cpu, op, REG##bits(cpu, op->src));                                                                  \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    static HANDLER(push_i_##bits)                                                                                      \
+    {                                                                                                                  \
+        push##bits(cpu, op, op->imm);                                                                                  \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    static HANDLER(push_m_##bits)                                                                                      \
+    {                                                                                                                  \
+        push##bits(cpu, op, load##bits(cpu, op, ea_any(cpu, op, bits / 8, false), op->seg));                           \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    static HANDLER(pop_r_##bits)                                                                                       \
+    {                                                                                                                  \
+        uint##bits##_t value = top##bits(cpu, op);                                                                     \
+        drop##bits(cpu);                                                                                               \
+        SET##bits(cpu, op->src, value); /* last: POP rSP */                                                            \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    /* An address by rSP is computed after the pop. */                                                                 \
+    static HANDLER(pop_m_##bits)                                                                                       \
+    {                                                                                                                  \
+        uint##bits##_t value = top##bits(cpu, op);                                                                     \
+        uint64_t offset = effective_offset(cpu, op) + (op->base == RSP ? bits / 8 : 0);                                \
+        if (op->form & FORM_ADDRESS32)                                                                                 \
+            offset = (uint32_t)offset;                                                                                 \
+        store##bits(cpu, op, linear_address(cpu, op, op->seg, offset, bits / 8, true), value, op->seg);                \
+        drop##bits(cpu);                                                                                               \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    static HANDLER(leave_##bits)                                                                                       \
+    {                                                                                                                  \
+        uint64_t frame = REG64(cpu, GPR_OFFSET(RBP)) & stack_mask(cpu);                                                \
+        uint##bits##_t value = load##bits(cpu, op, stack_linear(cpu, op, frame, bits / 8, false), SS);                 \
+        stack_set(cpu, frame + bits / 8);                                                                              \
+        SET##bits(cpu, GPR_OFFSET(RBP), value);                                                                        \
+        NEXT;                                                                                                          \
+    }
+PUSH(16) PUSH(32) PUSH(64)
+
+#define BY_WORD(name) {0, name##_16, name##_32, name##_64}
+
+static bool stack_operation(struct decode *d, const handler table[4])
+{
+    d->op->fn = table[size_index(d->op->size)];
+    return true;
+}
+
+bool set_up_push(struct decode *d)
+{
+    static const handler table[4] = BY_WORD(push_r);
+    d->op->src = GPR_OFFSET((d->opcode & 7) | (d->rex & 1) << 3);
+    return stack_operation(d, table);
+}
+
+bool set_up_push_rm(struct decode *d)
+{
+    static const handler reg[4] = BY_WORD(push_r), memory[4] = BY_WORD(push_m);
+    return stack_operation(d, d->op->form & FORM_MEMORY ? memory : reg);
+}
+
+bool set_up_push_immediate(struct decode *d)
+{
+    static const handler table[4] = BY_WORD(push_i);
+    return stack_operation(d, table);
+}
+
+bool set_up_pop(struct decode *d)
+{
+    static const handler table[4] = BY_WORD(pop_r);
+    d->op->src = GPR_OFFSET((d->opcode & 7) | (d->rex & 1) << 3);
+    return stack_operation(d, table);
+}
+
+bool set_up_pop_rm(struct decode *d)
+{
+    static const handler reg[4] = BY_WORD(pop_r), memory[4] = BY_WORD(pop_m);
+    return stack_operation(d, d->op->form & FORM_MEMORY ? memory : reg);
+}
+
+bool set_up_leave(struct decode *d)
+{
+    static const handler table[4] = BY_WORD(leave);
+    return stack_operation(d, table);
+}
+
+/* ---- PUSHA, POPA, ENTER: by elements of 2, 4 or 8 bytes ---- */
+
+static __attribute__((noinline)) void store_element(struct processor *cpu, const struct op *op, uint64_t sp,
+                                                    uint64_t value)
+{
+    uint64_t linear = stack_linear(cpu, op, sp, op->size, true);
+    if (op->size == 2)
+        store16(cpu, op, linear, value, SS);
+    else if (op->size == 4)
+        store32(cpu, op, linear, value, SS);
+    else
+        store64(cpu, op, linear, value, SS);
+}
+
+static __attribute__((noinline)) uint64_t load_element(struct processor *cpu, const struct op *op, uint64_t linear)
+{
+    return op->size == 2 ? load16(cpu, op, linear, SS) : op->size == 4 ? load32(cpu, op, linear, SS)
+                                                                       : load64(cpu, op, linear, SS);
+}
+
+static void set_element(struct processor *cpu, unsigned reg, unsigned size, uint64_t value)
+{
+    if (size == 2)
+        SET16(cpu, GPR_OFFSET(reg), value);
+    else if (size == 4)
+        SET32(cpu, GPR_OFFSET(reg), value);
+    else
+        SET64(cpu, GPR_OFFSET(reg), value);
+}
+
+static __attribute__((noinline)) void pusha(struct processor *cpu, const struct op *op)
+{
+    uint64_t sp = STACK_POINTER(cpu);
+    for (unsigned i = 0; i < 8; i++) /* nothing is written unless all can be */
+        mmu_probe(cpu, op, stack_linear(cpu, op, sp - (i + 1) * op->size, op->size, true), op->size, SS, true);
+    for (unsigned i = 0; i < 8; i++)
+        store_element(cpu, op, sp - (i + 1) * op->size, cpu->s.registers.gpr[i]);
+    stack_set(cpu, sp - 8 * op->size);
+}
+
+HANDLER(op_pusha)
+{
+    pusha(cpu, op);
+    NEXT;
+}
+
+static __attribute__((noinline)) void popa(struct processor *cpu, const struct op *op)
+{
+    uint64_t sp = STACK_POINTER(cpu), value[8];
+    for (unsigned i = 0; i < 8; i++)
+        value[i] = load_element(cpu, op, stack_linear(cpu, op, sp + i * op->size, op->size, false));
+    for (unsigned i = 0; i < 8; i++)
+        if (i != 7 - RSP)
+            set_element(cpu, 7 - i, op->size, value[i]);
+    stack_set(cpu, sp + 8 * op->size);
+}
+
+HANDLER(op_popa)
+{
+    popa(cpu, op);
+    NEXT;
+}
+
+/* ENTER (SDM vol. 2): frame size in imm[15:0], nesting level in imm[20:16]. */
+static __attribute__((noinline)) void enter(struct processor *cpu, const struct op *op)
+{
+    unsigned size = op->size, level = op->imm >> 16 & 31;
+    uint64_t sp = STACK_POINTER(cpu) - size, frame = sp, bp = REG64(cpu, GPR_OFFSET(RBP)), old_bp = bp;
+    uint64_t links[31];
+    for (unsigned i = 1; i < level; i++)
+        links[i - 1] = load_element(cpu, op, stack_linear(cpu, op, bp - i * size, size, false));
+    uint64_t bottom = sp - level * size;
+    mmu_probe(cpu, op, stack_linear(cpu, op, bottom - (op->imm & 0xffff), size, true), size, SS, true);
+    mmu_probe(cpu, op, stack_linear(cpu, op, bottom, size, true), size, SS, true);
+    store_element(cpu, op, frame, old_bp);
+    for (unsigned i = 1; i < level; i++)
+        store_element(cpu, op, sp -= size, links[i - 1]);
+    if (level)
+        store_element(cpu, op, sp -= size, frame);
+    stack_set(cpu, sp - (op->imm & 0xffff));
+    if (cpu->mode & MODE_CODE64 || size == 4)
+        set_element(cpu, RBP, cpu->mode & MODE_CODE64 ? 8 : 4, frame & stack_mask(cpu));
+    else
+        set_element(cpu, RBP, 2, frame);
+}
+
+HANDLER(op_enter)
+{
+    enter(cpu, op);
+    NEXT;
+}
