@@ -3,40 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "acpi_pm.h"
-#include "fields.h"
-#include "i8042.h"
-#include "ioapic.h"
-#include "lapic.h"
+#include "chips.h"
 #include "map.h"
 #include "output.h"
-#include "pci.h"
-#include "pic.h"
-#include "pit.h"
-#include "rtc.h"
-#include "system_control.h"
 #include "ticks.h"
-#include "uart.h"
 
 #define PORTS 0x1000 /* no chip answers above */
 #define DEBUG_PORT_VALUE 0xe9
 #define PVPANIC_PANICKED 1
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 
-/* Everything that the guest can see: what a snapshot holds and board_hash reads. */
-#define CHIPS_STATE(VALUE, PART, owner)                                                                                \
-    PART(owner, pic, pic, )                                                                                            \
-    PART(owner, pit, pit, )                                                                                            \
-    PART(owner, lapic, lapic, [MACHINE_MAX_CPUS])                                                                      \
-    PART(owner, ioapic, ioapic, )                                                                                      \
-    PART(owner, uart, uart, [MACHINE_UARTS])                                                                           \
-    PART(owner, rtc, rtc, )                                                                                            \
-    PART(owner, acpi_pm, acpi_pm, )                                                                                    \
-    PART(owner, i8042, i8042, )                                                                                        \
-    PART(owner, pci, pci, )                                                                                            \
-    PART(owner, system_control, system_control, )                                                                      \
-    VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0 */
-STATE_STRUCT(chips, CHIPS_STATE);
 STATE_TABLE(chips, CHIPS_STATE);
 
 /* The chips that time changes. */
@@ -86,11 +62,6 @@ static void raise_event(struct board *board, enum board_event event, uint32_t de
     board->event_detail = detail;
 }
 
-static void end_level(struct board *board, uint8_t vector)
-{
-    ioapic_end(&board->chips.ioapic, vector);
-}
-
 /* The addressed processor with the lowest priority; of equals, the first. */
 static struct lapic *arbitrate(struct board *board, const struct apic_message *message)
 {
@@ -116,7 +87,7 @@ static void deliver_to(struct board *board, struct lapic *lapic, const struct ap
 static void deliver(struct board *board, int sender, const struct apic_message *message)
 {
     if (message->delivery == APIC_EOI) {
-        end_level(board, message->vector);
+        ioapic_end(&board->chips.ioapic, message->vector);
         return;
     }
     if (message->delivery == APIC_LOWEST_PRIORITY && message->shorthand == APIC_TO_DESTINATION) {
@@ -843,6 +814,11 @@ void board_power_button(struct board *board, uint64_t now)
     catch_up(board, now);
     acpi_pm_press_power_button(&board->chips.acpi_pm);
     acpi_pm_changed(board);
+}
+
+const struct chips *board_chips(const struct board *board)
+{
+    return &board->chips;
 }
 
 uint64_t board_hash(const struct board *board)

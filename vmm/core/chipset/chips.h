@@ -1,0 +1,36 @@
+/* Every chip of the board in one structure: all of the board that the guest can see. A copy of it is a snapshot;
+ * inspection, comparison and hashing walk it by `chips_fields`. */
+#ifndef BRINGUP_CHIPS_H
+#define BRINGUP_CHIPS_H
+
+#include "../machine.h"
+#include "acpi_pm.h"
+#include "fields.h"
+#include "i8042.h"
+#include "ioapic.h"
+#include "lapic.h"
+#include "pci.h"
+#include "pic.h"
+#include "pit.h"
+#include "rtc.h"
+#include "system_control.h"
+#include "uart.h"
+
+#define CHIPS_STATE(VALUE, PART, owner)                                                                                \
+    PART(owner, pic, pic, )                                                                                            \
+    PART(owner, pit, pit, )                                                                                            \
+    PART(owner, lapic, lapic, [MACHINE_MAX_CPUS])                                                                      \
+    PART(owner, ioapic, ioapic, )                                                                                      \
+    PART(owner, uart, uart, [MACHINE_UARTS])                                                                           \
+    PART(owner, rtc, rtc, )                                                                                            \
+    PART(owner, acpi_pm, acpi_pm, )                                                                                    \
+    PART(owner, i8042, i8042, )                                                                                        \
+    PART(owner, pci, pci, )                                                                                            \
+    PART(owner, system_control, system_control, )                                                                      \
+    VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0 */
+STATE_STRUCT(chips, CHIPS_STATE);
+
+struct board;
+const struct chips *board_chips(const struct board *board);
+
+#endif
