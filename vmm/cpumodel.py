@@ -186,14 +186,16 @@ def load(name: str) -> CpuModel:
     return read(MODELS / f"{name}.toml")
 
 
-def read(path: Path) -> CpuModel:
+def read(path: Path, *, may_have_base: bool = True) -> CpuModel:
     """A model from a file; SpecError names file and key when something in it is wrong."""
     try:
         with path.open("rb") as file:
             table = tomllib.load(file)
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: {error}") from None
-    base = read(path.with_name(f"{_take(path, table, 'base', str)}.toml")) if "base" in table else None
+    base = None
+    if may_have_base and "base" in table:
+        base = read(path.with_name(f"{_take(path, table, 'base', str)}.toml"), may_have_base=False)
     try:
         model = _model(path, table, base)
         model.cpuid()
@@ -214,10 +216,10 @@ def _take(path: Path, table: dict[str, Any], key: str, kind: type, default: Any 
 
 
 def _model(path: Path, table: dict[str, Any], base: CpuModel | None) -> CpuModel:
-    def number(key: str, maximum: int) -> int:
+    def number(key: str, maximum: int, minimum: int = 0) -> int:
         value: int = _take(path, table, key, int, getattr(base, key, None))
-        if not 0 <= value <= maximum:
-            raise SpecError(f"{path}: key '{key}' is {value}, more than {maximum}")
+        if not minimum <= value <= maximum:
+            raise SpecError(f"{path}: key '{key}' is {value}, not {minimum} to {maximum}")
         return value
 
     def text(key: str, maximum: int) -> str:
@@ -246,9 +248,9 @@ def _model(path: Path, table: dict[str, Any], base: CpuModel | None) -> CpuModel
         model=number("model", 0xFF),
         stepping=number("stepping", 0xF),
         brand=text("brand", _BRAND_SIZE - 1),
-        physical_address_bits=number("physical_address_bits", 52),
-        linear_address_bits=number("linear_address_bits", 48),
-        tsc_hz=number("tsc_hz", 2**32 - 1),
+        physical_address_bits=number("physical_address_bits", 52, 32),
+        linear_address_bits=number("linear_address_bits", 48, 48),
+        tsc_hz=number("tsc_hz", 2**32 - 1, 10**6),
         hypervisor=text("hypervisor", 12),
         features=features,
         arch_capabilities=known | (base.arch_capabilities if base else frozenset()),
@@ -269,9 +271,13 @@ def _caches(path: Path, table: dict[str, Any]) -> tuple[Cache, ...]:
     caches = []
     for entry in _take(path, table, "caches", list, []):
         level, ways = _take(path, entry, "level", int), _take(path, entry, "ways", int)
-        size, kind = parse_size(_take(path, entry, "size", str)), _take(path, entry, "type", str)
+        text, kind = _take(path, entry, "size", str), _take(path, entry, "type", str)
+        try:
+            size = parse_size(text)
+        except SpecError as error:
+            raise SpecError(f"{path}: caches: '{text}': {error}") from None
         if kind not in _CACHE_TYPES or not 1 <= level <= 7 or ways < 1 or size % (ways * _CACHE_LINE) or entry:
-            raise SpecError(f"{path}: caches: level {level}, type '{kind}', size {size}, ways {ways} is no cache")
+            raise SpecError(f"{path}: caches: level {level}, type '{kind}', size {text}, ways {ways} is no cache")
         caches.append(Cache(level, kind, size, ways))
     return tuple(caches)
 

@@ -34,6 +34,8 @@ RESET_PORT, RESET_VALUE = 0xCF9, 6
 SLEEP_TYPE_S5 = 5
 LAPIC = 0xFEE00000
 IOAPIC = 0xFEC00000
+IOAPIC_ID = 0
+PIT_PIN = 2
 PCI_CONFIG = 0xCF8
 RTC, RTC_IRQ, RTC_CENTURY = 0x70, 8, 0x32
 UART_PORTS = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
@@ -127,8 +129,8 @@ def madt(cpus: int) -> bytes:
     body = struct.pack("<II", LAPIC, pcat_compatible)
     for cpu in range(cpus):
         body += struct.pack("<BBBBI", 0, 8, cpu, cpu, 1)
-    body += struct.pack("<BBBBII", 1, 12, 0, 0, IOAPIC, 0)
-    body += struct.pack("<BBBBIH", 2, 10, 0, 0, 2, 0)  # the PIT is on pin 2
+    body += struct.pack("<BBBBII", 1, 12, IOAPIC_ID, 0, IOAPIC, 0)
+    body += struct.pack("<BBBBIH", 2, 10, 0, 0, PIT_PIN, 0)
     body += struct.pack("<BBBBIH", 2, 10, 0, SCI, SCI, active_high_level)
     body += struct.pack("<BBBHB", 4, 6, 0xFF, 0, 1)  # LINT1 of every processor is NMI
     return _table(b"APIC", 4, body)

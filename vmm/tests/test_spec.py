@@ -1,0 +1,94 @@
+"""Values that a command line states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bringup.vmm import spec
+from bringup.vmm.spec import MIB, MachineSpec, SpecError
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512M", 512 * MIB),
+        ("512", 512 * MIB),
+        ("2g", 2048 * MIB),
+        ("4096K", 4 * MIB),
+        ("1T", 1 << 40),
+        ("64MiB", 64 * MIB),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert spec.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1M", "1.5G", "12Q", "0x10M", "1 G", "9" * 40, "\u0661M"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(SpecError, match="not a size"):
+        spec.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01", 0),
+        ("2027-01-01T00:00:00", spec.DEFAULT_RTC),
+        ("2027-01-01T01:00:00+01:00", spec.DEFAULT_RTC),
+        ("@1798761600", spec.DEFAULT_RTC),
+        ("9999-12-31T23:59:59", spec.RTC_MAXIMUM),
+    ],
+)
+def test_times(text: str, seconds: int) -> None:
+    assert spec.parse_rtc(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "@", "@-1", "1969-12-31", "2027-13-01", "@253402300800"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(SpecError):
+        spec.parse_rtc(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("1_000", 1000), ("5M", 5 * 10**6), ("2g", 2 * 10**9)])
+def test_counts(text: str, count: int) -> None:
+    assert spec.parse_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "M", "many", str(2**64 - 1), "_", "0x", "9" * 30])
+def test_what_is_no_count(text: str) -> None:
+    with pytest.raises(SpecError):
+        spec.parse_count(text)
+
+
+def test_seeds_have_64_bits() -> None:
+    assert spec.parse_seed("0xffffffffffffffff") == 2**64 - 1
+    with pytest.raises(SpecError, match="more than 64 bits"):
+        spec.parse_seed("0x10000000000000000")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"memory": MIB}, "memory is 1048576 bytes: it must be a multiple of 1M, at least 2M"),
+        ({"memory": 5 * MIB + 1}, "multiple of 1M"),
+        ({"cpus": 2}, "cpus is 2"),
+        ({"seed": -1}, "seed is -1"),
+        ({"rtc": -1}, "rtc is -1"),
+    ],
+)
+def test_a_spec_checks_itself(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SpecError, match=complaint):
+        MachineSpec(**wrong)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_value_or_an_error(text: str) -> None:
+    for parse in (spec.parse_size, spec.parse_count, spec.parse_seed, spec.parse_rtc, spec.parse_number):
+        try:
+            assert parse(text) >= 0
+        except SpecError as error:
+            assert "\n" not in str(error)
