@@ -1,6 +1,7 @@
 /* The run loop: events between instructions, budgets, traces, and the unwinding of what an instruction cannot finish. */
 #include "run.h"
 
+#include "events.h"
 #include "fpu.h"
 #include "integer.h"
 #include "trace.h"
@@ -12,7 +13,6 @@
 #define SLICE (1 << 18)
 
 #define SHADOWS (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
-#define DR6_BS (1u << 14)
 
 uint64_t cpu_count_at(const struct processor *cpu, const struct op *op)
 {
@@ -131,11 +131,11 @@ static void run_slice(struct processor *cpu, uint64_t remaining)
 
 static void deliver(struct processor *cpu)
 {
-    struct event event = cpu->fault;
     cpu->leave = LEAVE_NONE;
-    cpu->s.interruptibility &= ~SHADOWS;
-    deliver_event(cpu, &event);
-    cpu->delivering_valid = false;
+    if (!deliver_fault(cpu)) {
+        cpu->s.activity = SHUTDOWN;
+        cpu->leave = LEAVE_SHUTDOWN;
+    }
 }
 
 /* What stands between two instructions in the SDM's order of priority (vol. 3, table 6-2); true: the run ends. */
