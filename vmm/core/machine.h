@@ -75,7 +75,7 @@ struct machine_limits {
     uint64_t output_bytes;   /* MACHINE_OUTPUT at so many unread bytes (0: never) */
     uint64_t output_age;     /* MACHINE_OUTPUT when the oldest unread byte is so old (0: never) */
     uint32_t stop_when_idle; /* 1: MACHINE_IDLE when the guest halts with unread output */
-    uint32_t air_us;         /* MACHINE_AIR after so many host microseconds */
+    uint32_t air_us;         /* MACHINE_AIR after so many host microseconds (0: never) */
 };
 
 struct machine_exit {
@@ -117,8 +117,18 @@ void machine_power_button(struct machine *machine);
 /* From any thread: the running machine_run returns MACHINE_AIR soon. */
 void machine_kick(struct machine *machine);
 
-/* Statistics: exits by VT-x reason (0 to 69; zero in `bare`). */
+/* Statistics: exits by VT-x reason (0 to 69; zero in `bare`), and what the SDM calls it (NULL: none has the number). */
 uint64_t machine_exits(const struct machine *machine, unsigned reason);
+const char *machine_exit_name(unsigned reason);
+
+/* One VM exit, as it was taken. */
+struct machine_exit_record {
+    uint64_t count, rip, qualification;
+    uint32_t reason; /* SDM vol. 3, table 25-19 */
+};
+/* Up to `size` of the last exits (256 are kept), oldest first; returns how many. */
+size_t machine_exit_ring(const struct machine *machine, struct machine_exit_record *records, size_t size);
+
 /* A hash of all guest-visible state (registers, chips, RAM), for comparing runs. */
 uint64_t machine_state_hash(const struct machine *machine);
 

@@ -1,0 +1,288 @@
+/* `bare`: the processor alone. What a hypervisor does at a VM exit is done here where cpu_run leaves. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "accel.h"
+#include "processor/decode.h"
+#include "processor/memory.h"
+#include "processor/run.h"
+#include "processor/trace.h"
+
+#define DR6_BS (1ull << 14)
+
+/* A vCPU; `idle` is the guest time that did not retire instructions. */
+struct bare {
+    struct vcpu vcpu;
+    uint64_t idle;
+    uint64_t cr8; /* as the processor has it; the board may know better */
+};
+
+static struct bare *bare_of(struct vcpu *vcpu)
+{
+    return (struct bare *)vcpu;
+}
+
+static void read_clock(struct vcpu *vcpu)
+{
+    vcpu->count = vcpu->processor->s.count;
+    vcpu->time = vcpu->count + bare_of(vcpu)->idle;
+}
+
+/* ---- devices ---- */
+
+static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    board_memory_read(vcpu->board, vcpu->index, gpa, data, size, vcpu->time);
+}
+
+static void bus_write(void *context, uint64_t gpa, const void *data, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    board_memory_write(vcpu->board, vcpu->index, gpa, data, size, vcpu->time);
+}
+
+static uint32_t bus_in(void *context, uint16_t port, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    return board_io_read(vcpu->board, port, size, vcpu->time);
+}
+
+static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu->count);
+}
+
+/* An event that the next cpu_run delivers first. */
+static void deliver_next(struct vcpu *vcpu, const struct event *event)
+{
+    cpu_deliver_first(vcpu->processor, event);
+    vcpu->injecting = true;
+}
+
+/* The instruction at RIP with the board within reach: one iteration of a REP. */
+static enum leave access_device(struct vcpu *vcpu)
+{
+    struct processor *cpu = vcpu->processor;
+    const struct emulate_bus bus = {vcpu, bus_read, bus_write, bus_in, bus_out};
+    bool step = cpu->s.system_flags & RFLAGS_TF;
+    cpu->bus = &bus;
+    enum leave why = cpu_run_one(cpu);
+    cpu->bus = NULL;
+    if (why == LEAVE_BUDGET && step)
+        cpu->s.pending_debug |= DR6_BS;
+    return why;
+}
+
+static void decode_next(struct processor *cpu, void *argument)
+{
+    *(const struct op **)argument = trace_limited(cpu, 1)->op;
+}
+
+/* RDMSR or WRMSR of an MSR that the board has. */
+static void access_msr(struct vcpu *vcpu)
+{
+    struct processor *cpu = vcpu->processor;
+    const struct op *op;
+    cpu_protect(cpu, decode_next, &op); /* it was fetched before: no fault */
+    uint64_t *gpr = cpu->s.registers.gpr, tsc = cpu->s.tsc_base + cpu->s.count, value;
+    bool allowed;
+    if (op->fn == op_wrmsr) {
+        value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
+        allowed = board_msr_write(vcpu->board, vcpu->index, gpr[RCX], value, vcpu->time, tsc);
+    } else if ((allowed = board_msr_read(vcpu->board, vcpu->index, gpr[RCX], &value, vcpu->time, tsc))) {
+        gpr[RAX] = (uint32_t)value;
+        gpr[RDX] = value >> 32;
+    }
+    if (!allowed) {
+        deliver_next(vcpu, &(struct event){.vector = VECTOR_GP, .type = EVENT_EXCEPTION, .has_error = true});
+        return;
+    }
+    rip_past(cpu, op);
+    cpu->s.count++;
+    cpu->s.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+    cpu->s.system_flags &= ~(uint64_t)RFLAGS_RF;
+    if (cpu->s.system_flags & RFLAGS_TF)
+        cpu->s.pending_debug |= DR6_BS;
+}
+
+/* ---- struct accel ---- */
+
+static uint64_t bare_structures(const struct machine_config *config)
+{
+    (void)config;
+    return 0;
+}
+
+static void bare_destroy(struct vcpu *vcpu)
+{
+    free(bare_of(vcpu));
+}
+
+static void bare_reset(struct vcpu *vcpu)
+{
+    struct vcpu_state *s = &vcpu->processor->s;
+    uint64_t count = s->count, random = s->random;
+    cpu_reset(vcpu->processor);
+    s->count = count;
+    s->tsc_base = 0 - count; /* RESET# clears the TSC */
+    s->random = random;
+}
+
+static struct vcpu *bare_create(const struct vcpu *common, char *error, size_t error_size)
+{
+    struct bare *bare = calloc(1, sizeof *bare);
+    if (!bare) {
+        snprintf(error, error_size, "out of memory");
+        return NULL;
+    }
+    bare->vcpu = *common;
+    bare_reset(&bare->vcpu);
+    read_clock(&bare->vcpu);
+    return &bare->vcpu;
+}
+
+static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
+{
+    struct processor *cpu = vcpu->processor;
+    uint64_t ticks = windows & WINDOW_NMI ? 1 : until - vcpu->time; /* an NMI looks for its window at each boundary */
+    cpu->want_interrupt_window = windows & WINDOW_INTERRUPT;
+    cpu->s.cr8 = bare_of(vcpu)->cr8 = board_cr8(vcpu->board, vcpu->index);
+    vcpu->injecting = false;
+    enum leave why = cpu_run(cpu, cpu->s.count + ticks);
+    read_clock(vcpu);
+    if (why == LEAVE_BUS)
+        why = access_device(vcpu);
+    switch (why) {
+    case LEAVE_BUDGET:
+    case LEAVE_KICK:
+    case LEAVE_INTERRUPTIBLE:
+        break;
+    case LEAVE_EXCEPTION: { /* of a device access */
+        struct event event = cpu->fault;
+        deliver_next(vcpu, &event);
+        break;
+    }
+    case LEAVE_MSR:
+        access_msr(vcpu);
+        break;
+    case LEAVE_HALT:
+        cpu->s.activity = ACTIVE; /* halting is the run loop's */
+        vcpu->halted = !cpu->s.pending_debug; /* a single step's trap follows */
+        vcpu->wakes_masked = false;
+        break;
+    case LEAVE_SHUTDOWN:
+        vcpu_end(vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)cpu->s.rip);
+        break;
+    default:
+        vcpu_end(vcpu, MACHINE_INTERNAL, "the processor stopped for reason %d at RIP %#llx", why,
+                 (unsigned long long)cpu->s.rip);
+    }
+    read_clock(vcpu);
+    if (cpu->s.cr8 != bare_of(vcpu)->cr8)
+        board_set_cr8(vcpu->board, vcpu->index, cpu->s.cr8);
+}
+
+static void bare_set_time(struct vcpu *vcpu, uint64_t time)
+{
+    bare_of(vcpu)->idle += time - vcpu->time;
+    vcpu->processor->s.tsc_base += time - vcpu->time;
+    vcpu->time = time;
+}
+
+static bool bare_interrupts_enabled(const struct vcpu *vcpu)
+{
+    return vcpu->processor->s.system_flags & RFLAGS_IF;
+}
+
+static uint32_t bare_interruptibility(const struct vcpu *vcpu)
+{
+    return vcpu->processor->s.interruptibility;
+}
+
+static void bare_inject_nmi(struct vcpu *vcpu)
+{
+    deliver_next(vcpu, &(struct event){.vector = VECTOR_NMI, .type = EVENT_NMI});
+}
+
+static void bare_inject_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+    deliver_next(vcpu, &(struct event){.vector = vector, .type = EVENT_EXTERNAL});
+}
+
+static void bare_get_registers(const struct vcpu *vcpu, struct vcpu_registers *registers)
+{
+    const struct processor *cpu = vcpu->processor;
+    const struct vcpu_state *s = &cpu->s;
+    *registers = (struct vcpu_registers){
+        .rip = s->rip,
+        .rflags = rflags_read(cpu),
+        .cr0 = s->cr0,
+        .cr2 = s->registers.cr2,
+        .cr3 = s->cr3,
+        .cr4 = s->cr4,
+        .cr8 = board_cr8(vcpu->board, vcpu->index),
+        .efer = s->efer,
+        .dr = {s->registers.dr[0], s->registers.dr[1], s->registers.dr[2], s->registers.dr[3], 0, 0,
+               s->registers.dr6, s->dr7},
+        .gdt_base = s->gdt_base,
+        .idt_base = s->idt_base,
+        .gdt_limit = s->gdt_limit,
+        .idt_limit = s->idt_limit,
+    };
+    memcpy(registers->gpr, s->registers.gpr, sizeof registers->gpr);
+    memcpy(registers->segment, s->seg, sizeof registers->segment);
+}
+
+static void bare_set_registers(struct vcpu *vcpu, const struct vcpu_registers *registers)
+{
+    struct processor *cpu = vcpu->processor;
+    struct vcpu_state *s = &cpu->s;
+    memcpy(s->registers.gpr, registers->gpr, sizeof registers->gpr);
+    memcpy(s->registers.dr, registers->dr, sizeof s->registers.dr);
+    memcpy(s->seg, registers->segment, sizeof s->seg);
+    s->rip = registers->rip;
+    rflags_write(cpu, registers->rflags);
+    s->cr0 = registers->cr0 | CR0_ET;
+    s->registers.cr2 = registers->cr2;
+    s->cr3 = registers->cr3;
+    s->cr4 = registers->cr4;
+    board_set_cr8(vcpu->board, vcpu->index, registers->cr8);
+    s->efer = registers->efer;
+    s->registers.dr6 = registers->dr[6];
+    s->dr7 = registers->dr[7];
+    s->gdt_base = registers->gdt_base;
+    s->idt_base = registers->idt_base;
+    s->gdt_limit = registers->gdt_limit;
+    s->idt_limit = registers->idt_limit;
+    s->cpl = s->seg[SS].access >> AR_DPL_SHIFT & 3;
+    s->activity = ACTIVE;
+    s->interruptibility = 0;
+    s->pending_debug = 0;
+    vcpu->injecting = false;
+    cpu->leave = LEAVE_NONE;
+    cpu_update(cpu);
+    mmu_flush(cpu, true);
+}
+
+static bool bare_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)
+{
+    return msr_read(vcpu->processor, index, value);
+}
+
+const struct accel accel_bare = {
+    .structures = bare_structures,
+    .create = bare_create,
+    .destroy = bare_destroy,
+    .reset = bare_reset,
+    .run = bare_run,
+    .set_time = bare_set_time,
+    .interrupts_enabled = bare_interrupts_enabled,
+    .interruptibility = bare_interruptibility,
+    .inject_nmi = bare_inject_nmi,
+    .inject_interrupt = bare_inject_interrupt,
+    .get_registers = bare_get_registers,
+    .set_registers = bare_set_registers,
+    .read_msr = bare_read_msr,
+};

@@ -1,0 +1,169 @@
+/* Instructions on devices, and task switches: by the processor's own semantics as a library (emulate.h), on the guest's
+ * registers, with RAM and the board behind it. */
+#include <string.h>
+
+#include "guest.h"
+
+/* ---- the bus ---- */
+
+static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    const uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
+    if (ram)
+        memcpy(data, ram, size);
+    else
+        board_memory_read(vcpu->board, vcpu->index, gpa, data, size, vcpu->time);
+}
+
+static void bus_write(void *context, uint64_t gpa, const void *data, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
+    if (ram) {
+        memcpy(ram, data, size);
+        arena_written(vcpu->arena, gpa, size);
+    } else {
+        board_memory_write(vcpu->board, vcpu->index, gpa, data, size, vcpu->time);
+    }
+}
+
+static uint32_t bus_in(void *context, uint16_t port, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    return board_io_read(vcpu->board, port, size, vcpu->time);
+}
+
+static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
+{
+    struct vcpu *vcpu = context;
+    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu->count);
+}
+
+/* ---- the guest's registers ---- */
+
+/* X(member of struct emulate_state, VMCS component): what is copied as it is. */
+#define STATE_COMPONENTS(X)                                                                                            \
+    X(rip, GUEST_RIP)                                                                                                  \
+    X(rsp, GUEST_RSP)                                                                                                  \
+    X(rflags, GUEST_RFLAGS)                                                                                            \
+    X(cr3, GUEST_CR3)                                                                                                  \
+    X(pdpte[0], GUEST_PDPTE)                                                                                           \
+    X(pdpte[1], GUEST_PDPTE + 2)                                                                                       \
+    X(pdpte[2], GUEST_PDPTE + 4)                                                                                       \
+    X(pdpte[3], GUEST_PDPTE + 6)                                                                                       \
+    X(gdt_base, GUEST_GDTR_BASE)                                                                                       \
+    X(idt_base, GUEST_IDTR_BASE)                                                                                       \
+    X(gdt_limit, GUEST_GDTR_LIMIT)                                                                                     \
+    X(idt_limit, GUEST_IDTR_LIMIT)                                                                                     \
+    X(interruptibility, GUEST_INTERRUPTIBILITY_STATE)
+
+static void load_state(const struct guest *guest, struct emulate_state *state)
+{
+    *state = (struct emulate_state){
+        .cr0 = guest_cr0(guest),
+        .cr4 = guest_cr4(guest),
+        .efer = vmcs_read(guest, GUEST_EFER),
+#define X(member, component) .member = vmcs_read(guest, component),
+        STATE_COMPONENTS(X)
+#undef X
+    };
+    for (unsigned i = 0; i < SEGMENTS; i++)
+        state->segment[i] = read_segment(guest, i);
+}
+
+/* Writes what differs from `before`: most instructions change RIP and little else. */
+static void store_state(struct guest *guest, const struct emulate_state *before, const struct emulate_state *state)
+{
+#define X(member, component)                                                                                           \
+    if (state->member != before->member)                                                                               \
+        vmcs_write(guest, component, state->member);
+    STATE_COMPONENTS(X)
+#undef X
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        const struct vcpu_segment *new = &state->segment[i], *old = &before->segment[i];
+        if (new->base != old->base || new->limit != old->limit || new->access != old->access ||
+            new->selector != old->selector)
+            write_segment(guest, i, new);
+    }
+    if (state->cr0 != before->cr0)
+        set_guest_cr0(guest, state->cr0);
+    if (state->cr4 != before->cr4)
+        set_guest_cr4(guest, state->cr4);
+    if (state->cr0 != before->cr0 || state->cr3 != before->cr3 || state->cr4 != before->cr4)
+        flush_translations(guest);
+}
+
+static void single_step(struct guest *guest)
+{
+    vmcs_write(guest, GUEST_PENDING_DEBUG_EXCEPTIONS,
+               vmcs_read(guest, GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
+}
+
+static void emulated_exception(struct guest *guest, const struct emulate_outcome *outcome)
+{
+    inject_exception(guest, outcome->vector, outcome->has_error ? (int64_t)outcome->error : NO_ERROR_CODE);
+}
+
+void emulate_device_access(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->vcpu;
+    const struct emulate_bus bus = {vcpu, bus_read, bus_write, bus_in, bus_out};
+    struct emulate_state before, state;
+    struct emulate_outcome outcome;
+    enum emulate_result result;
+    uint64_t rip;
+    load_state(guest, &before);
+    state = before;
+    do { /* one iteration at a time: each is a boundary at which the guest can be interrupted */
+        rip = state.rip;
+        state.tsc = vcpu->time + guest->tsc_offset;
+        result = emulate_instruction(guest->emulator, guest->registers, &state, &bus, 1, &outcome);
+        if (result == EMULATE_DONE)
+            guest_retire(guest, outcome.iterations);
+    } while (result == EMULATE_DONE && state.rip == rip && !(before.rflags & RFLAGS_TF) && !vcpu->attention(vcpu));
+    store_state(guest, &before, &state);
+    if (result == EMULATE_EXCEPTION)
+        emulated_exception(guest, &outcome);
+    else if (result == EMULATE_REFUSED)
+        vcpu_end(vcpu, MACHINE_INTERNAL, "an instruction that exits was fetched from a device: RIP %#llx",
+                 (unsigned long long)state.rip);
+    else if (before.rflags & RFLAGS_TF)
+        single_step(guest);
+}
+
+/* SDM vol. 3, 8.3. An instruction, or the delivery of an event by a task gate, which `vectoring` describes. */
+void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, uint32_t vectoring)
+{
+    enum { IRET = 1, IDT_GATE = 3 };
+    struct vcpu *vcpu = &guest->vcpu;
+    const struct emulate_bus bus = {vcpu, bus_read, bus_write, bus_in, bus_out};
+    struct emulate_state before, state;
+    struct emulate_outcome outcome;
+    uint32_t type = vectoring & EVENT_TYPE;
+    bool event = source == IDT_GATE && vectoring & EVENT_VALID;
+    bool instruction = !event || type >= EVENT_SOFTWARE_INTERRUPT;
+    bool has_error = event && vectoring & EVENT_ERROR_CODE;
+    uint32_t error = has_error ? vmcs_read(guest, IDT_VECTORING_ERROR_CODE) : 0;
+
+    load_state(guest, &before);
+    state = before;
+    state.tsc = vcpu->time + guest->tsc_offset;
+    if (instruction)
+        state.rip += vmcs_read(guest, EXIT_INSTRUCTION_LENGTH);
+    if (event && type == EVENT_NMI)
+        state.interruptibility |= BLOCKED_BY_NMI;
+    else if (source == IRET)
+        state.interruptibility &= ~BLOCKED_BY_NMI;
+    enum emulate_result result = emulate_task_switch(guest->emulator, guest->registers, &state, &bus, selector, source,
+                                                     has_error, error, &outcome);
+    if (result == EMULATE_DONE) {
+        store_state(guest, &before, &state);
+        if (instruction)
+            guest_retire(guest, 1);
+    } else if (result == EMULATE_EXCEPTION) {
+        emulated_exception(guest, &outcome);
+    } else {
+        vcpu_end(vcpu, MACHINE_INTERNAL, "task switch to %#x refused", selector);
+    }
+}

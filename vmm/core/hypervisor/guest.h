@@ -1,0 +1,138 @@
+/* A vCPU under VT-x. The hypervisor reaches the processor by vmx.h and emulate.h alone: this is the code that would run
+ * in VMX root operation of a hardware processor. Private to hypervisor/. */
+#ifndef BRINGUP_GUEST_H
+#define BRINGUP_GUEST_H
+
+#include "../accel.h"
+#include "../processor/bits.h"
+#include "sdm.h"
+
+#define VPID 1 /* of our only VMCS */
+
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
+enum segment_register { ES, CS, SS, DS, FS, GS, LDTR, TR, SEGMENTS };
+
+/* Where the hypervisor's structures lie: pages of the arena behind guest RAM. */
+struct layout {
+    uint64_t vmxon, vmcs, msr_bitmap;
+    uint64_t ones; /* a page of ones, and behind it the EPT tables that map nothing but it */
+    uint64_t ept;
+    uint64_t end;
+};
+
+struct guest {
+    struct vcpu vcpu; /* first: the run loop's view */
+    struct emulator *emulator;
+    struct registers *registers; /* what VM exits leave in the processor */
+    struct layout layout;
+    uint32_t primary_controls; /* without the windows */
+    uint32_t windows;          /* as the VMCS has them */
+    bool launched;
+    bool clock_written;        /* count and time moved: the processor's counters do not know yet */
+    bool delivering_over_bus;  /* the next entry is to deliver an event through memory that is not RAM */
+    uint64_t tsc_offset;
+    uint64_t cr0_fixed;        /* CR0 bits that VMX operation wants set, besides PE and PG */
+    uint64_t ept_pointer;      /* RAM is mapped, all else exits */
+    uint64_t delivery_pointer; /* RAM is mapped, all else reads as ones: for delivering_over_bus */
+    uint32_t failed_component; /* a VMREAD or VMWRITE that failed: the encoding + 1, or 0 */
+
+    struct {
+        uint32_t reason; /* basic, but for bit 31 */
+        uint64_t qualification, rip;
+    } exit;
+};
+
+static inline struct guest *guest_of(struct vcpu *vcpu)
+{
+    return (struct guest *)vcpu;
+}
+static inline const struct guest *guest_of_const(const struct vcpu *vcpu)
+{
+    return (const struct guest *)vcpu;
+}
+
+/* VMREAD and VMWRITE. One that fails is our own mistake: it ends the machine at the next entry. */
+static inline uint64_t vmcs_read(const struct guest *guest, uint32_t component)
+{
+    uint64_t value = 0;
+    if (__builtin_expect(vmx_read(guest->vcpu.processor, component, &value) != VMX_SUCCEED, 0))
+        ((struct guest *)guest)->failed_component = component + 1;
+    return value;
+}
+static inline void vmcs_write(struct guest *guest, uint32_t component, uint64_t value)
+{
+    if (__builtin_expect(vmx_write(guest->vcpu.processor, component, value) != VMX_SUCCEED, 0))
+        guest->failed_component = component + 1;
+}
+
+/* ---- exits.c ---- */
+
+/* Records guest->exit and runs its handler. */
+void guest_exit(struct guest *guest);
+
+/* ---- events.c ---- */
+
+/* Delivers an exception instead of completing the instruction at RIP. */
+#define NO_ERROR_CODE (-1)
+void inject_exception(struct guest *guest, unsigned vector, int64_t error);
+/* The event whose delivery this exit interrupted is delivered again by the next entry. */
+void reinject(struct guest *guest);
+/* The instruction at RIP is done: counted, RIP behind it, its shadows over, its single step pending. */
+void complete_instruction(struct guest *guest);
+/* Instructions that retire without the processor. */
+static inline void guest_retire(struct guest *guest, uint64_t instructions)
+{
+    guest->vcpu.count += instructions;
+    guest->vcpu.time += instructions;
+    guest->clock_written = true;
+}
+
+void guest_inject_nmi(struct vcpu *vcpu);
+void guest_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
+bool guest_interrupts_enabled(const struct vcpu *vcpu);
+uint32_t guest_interruptibility(const struct vcpu *vcpu);
+
+/* ---- registers.c: control registers and the whole register file ---- */
+
+/* CR0 and CR4 as the guest sees them: its own bits, and the read shadow where the mask says so. */
+uint64_t guest_cr0(const struct guest *guest);
+uint64_t guest_cr4(const struct guest *guest);
+void set_guest_cr0(struct guest *guest, uint64_t value);
+void set_guest_cr4(struct guest *guest, uint64_t value);
+/* MOV to CR0 with its checks and side effects; false: #GP(0). */
+bool mov_to_cr0(struct guest *guest, uint64_t value);
+/* Loads the PDPTE components from memory; false: a reserved bit. */
+bool load_pdptes(struct guest *guest, uint64_t cr3);
+struct vcpu_segment read_segment(const struct guest *guest, enum segment_register segment);
+void write_segment(struct guest *guest, enum segment_register segment, const struct vcpu_segment *value);
+/* Linear addresses translate differently now. */
+void flush_translations(struct guest *guest);
+void guest_get_registers(const struct vcpu *vcpu, struct vcpu_registers *registers);
+void guest_set_registers(struct vcpu *vcpu, const struct vcpu_registers *registers);
+void guest_reset_registers(struct guest *guest);
+
+/* ---- msrs.c ---- */
+
+void fill_msr_bitmap(uint8_t bitmap[4096]);
+bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value);
+bool guest_wrmsr(struct guest *guest, uint32_t index, uint64_t value);
+bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value);
+void guest_reset_msrs(struct guest *guest);
+
+/* ---- memory.c: guest-physical memory ---- */
+
+struct layout layout_of(uint64_t memory_bytes);
+/* Builds both sets of EPT tables. */
+void build_ept(struct guest *guest);
+/* Makes `ones` a page of ones again. */
+void fill_ones(struct guest *guest);
+/* NULL when any of it is not RAM. */
+uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size);
+
+/* ---- emulation.c: instructions that touch devices ---- */
+
+/* The instruction at RIP by the emulator, RAM and the board behind it; a REP goes on until the run loop must look. */
+void emulate_device_access(struct guest *guest);
+void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, uint32_t vectoring);
+
+#endif

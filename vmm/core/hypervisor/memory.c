@@ -1,0 +1,81 @@
+/* Guest-physical memory: RAM is where it would be without a hypervisor, and EPT (SDM vol. 3, 29.3) maps nothing else. */
+#include <string.h>
+
+#include "guest.h"
+
+#define PAGE 4096ull
+#define ENTRIES 512
+
+#define EPT_READ_WRITE_EXECUTE 7ull
+#define EPT_WRITE_BACK (6ull << 3)
+#define EPT_LARGE (1ull << 7)
+#define EPTP_WRITE_BACK 6ull
+#define EPTP_WALK_LENGTH_4 (3ull << 3)
+
+enum level { PT = 1, PD, PDPT, PML4 };
+
+struct layout layout_of(uint64_t memory_bytes)
+{
+    uint64_t end = ram_end(memory_bytes);
+    /* One PML4 and PDPT, a PD for each GiB, and PTs where RAM fills only a part of 2 MiB: around video memory, and
+     * where low and high RAM end. */
+    uint64_t tables = 2 + (end + GIB(1) - 1) / GIB(1) + 3;
+    struct layout layout = {.vmxon = end, .vmcs = end + PAGE, .msr_bitmap = end + 2 * PAGE, .ones = end + 3 * PAGE};
+    layout.ept = layout.ones + PML4 * PAGE;
+    layout.end = layout.ept + 2 * tables * PAGE;
+    return layout;
+}
+
+uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size)
+{
+    return ram_contains(guest->vcpu.config->memory_bytes, gpa, size) ? arena_at(guest->vcpu.arena, gpa, size) : NULL;
+}
+
+static uint64_t *table_at(struct guest *guest, uint64_t hpa)
+{
+    return (uint64_t *)arena_at(guest->vcpu.arena, hpa, PAGE);
+}
+
+static bool ram_overlaps(uint64_t memory_bytes, uint64_t gpa, uint64_t size)
+{
+    return gpa < ram_end(memory_bytes) && !(gpa >= VGA_HOLE && gpa + size <= VGA_HOLE_END) &&
+           !(gpa >= PCI_HOLE && gpa + size <= PCI_HOLE_END);
+}
+
+/* A table for the addresses from `gpa`, taken from `*next`; `absent` is by level what stands for no RAM. */
+static uint64_t build_table(struct guest *guest, uint64_t gpa, enum level level, const uint64_t *absent, uint64_t *next)
+{
+    uint64_t memory = guest->vcpu.config->memory_bytes, hpa = *next, span = PAGE << 9 * (level - 1);
+    uint64_t *table = table_at(guest, hpa);
+    *next += PAGE;
+    for (unsigned i = 0; i < ENTRIES; i++, gpa += span)
+        if (level <= PD && ram_contains(memory, gpa, span))
+            table[i] = gpa | EPT_READ_WRITE_EXECUTE | EPT_WRITE_BACK | (level == PD ? EPT_LARGE : 0);
+        else if (level > PT && ram_overlaps(memory, gpa, span))
+            table[i] = build_table(guest, gpa, level - 1, absent, next) | EPT_READ_WRITE_EXECUTE;
+        else
+            table[i] = absent[level];
+    return hpa | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
+}
+
+void fill_ones(struct guest *guest)
+{
+    memset(arena_at(guest->vcpu.arena, guest->layout.ones, PAGE), 0xff, PAGE);
+    arena_written(guest->vcpu.arena, guest->layout.ones, PAGE);
+}
+
+void build_ept(struct guest *guest)
+{
+    const uint64_t nothing[PML4 + 1] = {0};
+    uint64_t ones[PML4 + 1] = {[PT] = guest->layout.ones | EPT_READ_WRITE_EXECUTE | EPT_WRITE_BACK};
+    for (enum level level = PT; level < PML4; level++) {
+        uint64_t hpa = guest->layout.ones + level * PAGE, *table = table_at(guest, hpa);
+        for (unsigned i = 0; i < ENTRIES; i++)
+            table[i] = ones[level];
+        ones[level + 1] = hpa | EPT_READ_WRITE_EXECUTE;
+    }
+    fill_ones(guest);
+    uint64_t next = guest->layout.ept;
+    guest->ept_pointer = build_table(guest, 0, PML4, nothing, &next);
+    guest->delivery_pointer = build_table(guest, 0, PML4, ones, &next);
+}

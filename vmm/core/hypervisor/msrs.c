@@ -1,0 +1,180 @@
+/* MSRs (SDM vol. 4): what the guest accesses without an exit, what the board has, and what the hypervisor decides. */
+#include <string.h>
+
+#include "guest.h"
+
+#define IA32_TSC 0x10
+#define IA32_PLATFORM_ID 0x17
+#define IA32_APIC_BASE 0x1b
+#define IA32_SPEC_CTRL 0x48
+#define IA32_PRED_CMD 0x49
+#define IA32_BIOS_UPDT_TRIG 0x79
+#define IA32_BIOS_SIGN_ID 0x8b
+#define MSR_PLATFORM_INFO 0xce
+#define IA32_MTRRCAP 0xfe
+#define IA32_ARCH_CAPABILITIES 0x10a
+#define IA32_SYSENTER_CS 0x174
+#define IA32_SYSENTER_ESP 0x175
+#define IA32_SYSENTER_EIP 0x176
+#define IA32_MCG_CAP 0x179
+#define IA32_MCG_STATUS 0x17a
+#define IA32_MISC_ENABLE 0x1a0
+#define IA32_DEBUGCTL 0x1d9
+#define IA32_MTRR_PHYSBASE0 0x200
+#define IA32_MTRR_PHYSMASK7 0x20f
+#define IA32_MTRR_FIX64K_00000 0x250
+#define IA32_MTRR_FIX16K_80000 0x258
+#define IA32_MTRR_FIX16K_A0000 0x259
+#define IA32_MTRR_FIX4K_C0000 0x268
+#define IA32_MTRR_FIX4K_F8000 0x26f
+#define IA32_PAT 0x277
+#define IA32_MTRR_DEF_TYPE 0x2ff
+#define IA32_TSC_DEADLINE 0x6e0
+#define X2APIC_FIRST 0x800
+#define X2APIC_LAST 0x8ff
+#define IA32_EFER 0xc0000080
+#define IA32_STAR 0xc0000081
+#define IA32_LSTAR 0xc0000082
+#define IA32_CSTAR 0xc0000083
+#define IA32_FMASK 0xc0000084
+#define IA32_FS_BASE 0xc0000100
+#define IA32_GS_BASE 0xc0000101
+#define IA32_KERNEL_GS_BASE 0xc0000102
+#define IA32_TSC_AUX 0xc0000103
+
+#define PAT_RESET 0x0007040600070406ull
+
+enum access { READ = 1, WRITE = 2, BOTH = 3 };
+
+/* VM entry and exit switch these, or the hypervisor does not use them: they are the guest's own. */
+static const struct {
+    uint32_t first, last;
+    enum access access;
+} passed_through[] = {
+    {IA32_TSC, IA32_TSC, READ}, /* with TSC offsetting */
+    {IA32_SPEC_CTRL, IA32_PRED_CMD, BOTH},
+    {IA32_SYSENTER_CS, IA32_SYSENTER_EIP, BOTH},
+    {IA32_DEBUGCTL, IA32_DEBUGCTL, BOTH},
+    {IA32_PAT, IA32_PAT, BOTH},
+    {IA32_EFER, IA32_FMASK, BOTH},
+    {IA32_FS_BASE, IA32_TSC_AUX, BOTH},
+};
+
+/* Rare enough to exit, and without effect on the hypervisor: the processor's own behaviour is the guest's. `reset` is
+ * what power-on leaves in those that can be written. */
+static const struct {
+    uint32_t first, last;
+    enum access access;
+    uint64_t reset;
+} forwarded[] = {
+    {IA32_PLATFORM_ID, IA32_PLATFORM_ID, READ, 0},
+    {IA32_BIOS_UPDT_TRIG, IA32_BIOS_UPDT_TRIG, WRITE, 0},
+    {IA32_BIOS_SIGN_ID, IA32_BIOS_SIGN_ID, BOTH, 0},
+    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, READ, 0},
+    {IA32_MTRRCAP, IA32_MTRRCAP, READ, 0},
+    {IA32_ARCH_CAPABILITIES, IA32_ARCH_CAPABILITIES, READ, 0},
+    {IA32_MCG_CAP, IA32_MCG_CAP, READ, 0},
+    {IA32_MCG_STATUS, IA32_MCG_STATUS, BOTH, 0},
+    {IA32_MISC_ENABLE, IA32_MISC_ENABLE, BOTH, 1},
+    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, BOTH, 0},
+    {IA32_MTRR_FIX64K_00000, IA32_MTRR_FIX64K_00000, BOTH, 0},
+    {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, BOTH, 0},
+    {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_F8000, BOTH, 0},
+    {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, BOTH, 0},
+};
+
+/* SDM vol. 3, 25.6.9: four KiB of which a clear bit lets an access pass: reads of low and high MSRs, then writes. */
+void fill_msr_bitmap(uint8_t bitmap[4096])
+{
+    memset(bitmap, 0xff, 4096);
+    for (unsigned i = 0; i < sizeof passed_through / sizeof *passed_through; i++)
+        for (uint32_t index = passed_through[i].first; index <= passed_through[i].last; index++) {
+            uint32_t bit = (index >> 31 ? 1024 * 8 : 0) + (index & 0x1fff);
+            if (passed_through[i].access & READ)
+                bitmap[bit / 8] &= ~(1u << bit % 8);
+            bit += 2048 * 8;
+            if (passed_through[i].access & WRITE)
+                bitmap[bit / 8] &= ~(1u << bit % 8);
+        }
+}
+
+static bool is_board_msr(uint32_t index)
+{
+    return index == IA32_APIC_BASE || index == IA32_TSC_DEADLINE || (index >= X2APIC_FIRST && index <= X2APIC_LAST);
+}
+
+static bool is_forwarded(uint32_t index, enum access access)
+{
+    for (unsigned i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
+        if (index >= forwarded[i].first && index <= forwarded[i].last)
+            return forwarded[i].access & access;
+    return false;
+}
+
+bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value)
+{
+    struct vcpu *vcpu = &guest->vcpu;
+    if (is_board_msr(index))
+        return board_msr_read(vcpu->board, vcpu->index, index, value, vcpu->time, vcpu->time + guest->tsc_offset);
+    return is_forwarded(index, READ) && msr_read(vcpu->processor, index, value);
+}
+
+bool guest_wrmsr(struct guest *guest, uint32_t index, uint64_t value)
+{
+    struct vcpu *vcpu = &guest->vcpu;
+    if (is_board_msr(index))
+        return board_msr_write(vcpu->board, vcpu->index, index, value, vcpu->time, vcpu->time + guest->tsc_offset);
+    if (index == IA32_TSC) {
+        guest->tsc_offset = value - vcpu->time;
+        vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
+        return true;
+    }
+    return is_forwarded(index, WRITE) && msr_write(vcpu->processor, index, value);
+}
+
+bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)
+{
+    static const struct {
+        uint32_t index, component;
+    } in_vmcs[] = {
+        {IA32_SYSENTER_CS, GUEST_SYSENTER_CS},   {IA32_SYSENTER_ESP, GUEST_SYSENTER_ESP},
+        {IA32_SYSENTER_EIP, GUEST_SYSENTER_EIP}, {IA32_DEBUGCTL, GUEST_DEBUGCTL},
+        {IA32_EFER, GUEST_EFER},                 {IA32_FS_BASE, GUEST_BASE + 2 * FS},
+        {IA32_GS_BASE, GUEST_BASE + 2 * GS},
+    };
+    const struct guest *guest = guest_of_const(vcpu);
+    for (unsigned i = 0; i < sizeof in_vmcs / sizeof *in_vmcs; i++)
+        if (in_vmcs[i].index == index) {
+            *value = vmcs_read(guest, in_vmcs[i].component);
+            return true;
+        }
+    if (index == IA32_TSC) {
+        *value = vcpu->time + guest->tsc_offset;
+        return true;
+    }
+    for (unsigned i = 0; i < sizeof passed_through / sizeof *passed_through; i++)
+        if (index >= passed_through[i].first && index <= passed_through[i].last)
+            return msr_read(vcpu->processor, index, value);
+    return guest_rdmsr((struct guest *)guest, index, value);
+}
+
+void guest_reset_msrs(struct guest *guest)
+{
+    struct processor *processor = guest->vcpu.processor;
+    static const uint32_t zero[] = {IA32_STAR,  IA32_LSTAR,          IA32_CSTAR,  IA32_FMASK,
+                                    IA32_KERNEL_GS_BASE, IA32_TSC_AUX};
+    for (unsigned i = 0; i < sizeof zero / sizeof *zero; i++)
+        msr_write(processor, zero[i], 0);
+    msr_write(processor, IA32_SPEC_CTRL, 0); /* #GP where the model lacks it */
+    msr_write(processor, IA32_PAT, PAT_RESET);
+    for (unsigned i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
+        if (forwarded[i].access == BOTH)
+            for (uint32_t index = forwarded[i].first; index <= forwarded[i].last; index++)
+                msr_write(processor, index, forwarded[i].reset);
+    guest->tsc_offset = 0 - guest->vcpu.time; /* RESET# clears the TSC */
+    vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
+    vmcs_write(guest, GUEST_DEBUGCTL, 0);
+    vmcs_write(guest, GUEST_SYSENTER_CS, 0);
+    vmcs_write(guest, GUEST_SYSENTER_ESP, 0);
+    vmcs_write(guest, GUEST_SYSENTER_EIP, 0);
+}
