@@ -77,14 +77,15 @@ def test_the_client_of_qemu_qmp_works_unchanged(spinning: Any) -> None:
                 "singlestep": False,
             }
             await client.execute("stop")
-            assert (await client.execute("query-status"))["status"] == "paused"  # type: ignore[index,call-overload]
+            status: Any = await client.execute("query-status")
+            assert status["status"] == "paused"
             await client.execute("cont")
             await client.execute("system_powerdown")
             await client.execute("system_reset")
             with pytest.raises(ExecuteError, match="The command screendump has not been found"):
                 await client.execute("screendump")
             while "RESET" not in events:
-                event = await asyncio.wait_for(listener.get(), 20)
+                event: Any = await asyncio.wait_for(listener.get(), 20)
                 assert {"seconds", "microseconds"} <= set(event["timestamp"])
                 events.append(str(event["event"]))
             await client.execute("quit")
