@@ -90,4 +90,10 @@ enum vmx_result vmx_resume(struct processor *processor);
 enum vmx_result vmx_invept(struct processor *processor, uint32_t type, uint64_t eptp);
 enum vmx_result vmx_invvpid(struct processor *processor, uint32_t type, uint16_t vpid, uint64_t linear);
 
+/* For people: the VMCS's components by name. `vmcs_field_encoding(0), (1), ...` goes through them all and ends with
+ * VMCS_NO_FIELD; the name of what does not exist is NULL. */
+#define VMCS_NO_FIELD 0xffffffff
+uint32_t vmcs_field_encoding(unsigned n);
+const char *vmcs_field_name(uint32_t encoding);
+
 #endif

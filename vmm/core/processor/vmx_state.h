@@ -89,15 +89,14 @@ static inline bool vmx_forbids_invpcid(const struct processor *cpu)
 
 /* ---- leaving ---- */
 
-/* `op` is the instruction that exits, NULL for what happens between instructions and while an event is delivered. */
+/* `op` is the instruction that exits, NULL for what happens between instructions and while an event is delivered. The
+ * qualification of INVLPG is the linear address, of MWAIT whether the monitor is armed (bit 0). */
 _Noreturn void vmx_exit(struct processor *cpu, const struct op *op, uint32_t reason, uint64_t qualification);
 
 /* With the memory or register operand in the instruction-information field and the displacement as qualification:
  * LGDT... (reason 46, 47), INVPCID, the VMX instructions. `extra` holds the bits that the operand does not tell:
  * instruction identity (29:28), operand size (bit 11) or Reg2 (31:28) of tables 28-9 to 28-14. */
 _Noreturn void vmx_exit_operand(struct processor *cpu, const struct op *op, uint32_t reason, uint32_t extra);
-/* INVLPG */
-_Noreturn void vmx_exit_linear(struct processor *cpu, const struct op *op, uint32_t reason, uint64_t linear);
 /* RDRAND, RDSEED: `gpr` is the destination, `size` its bytes. */
 _Noreturn void vmx_exit_random(struct processor *cpu, const struct op *op, uint32_t reason, unsigned gpr,
                                unsigned size);
@@ -216,8 +215,8 @@ static inline void vmx_iret(struct processor *cpu, const struct op *op)
     cpu->vmx->unblocked_at = cpu_count_at(cpu, op);
 }
 
-/* cpu_run asks at each instruction boundary that it comes by, after debug traps were delivered: is anything to be looked
- * at there? A kick, the interrupt window, the NMI window. */
+/* cpu_run asks at each instruction boundary that it comes by, after debug traps were delivered: is anything to be
+ * looked at there? A kick, the interrupt window, the NMI window. */
 static inline bool vmx_armed(const struct processor *cpu)
 {
     return cpu->vmx->non_root &&
