@@ -53,7 +53,8 @@ enum emulate_result emulate_instruction(struct emulator *emulator, struct regist
                                         struct emulate_outcome *outcome);
 
 /* A task switch (SDM vol. 3, 8.3): `source` as in the exit qualification: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the
- * IDT. On entry state->rip is what the old TSS must save. */
+ * IDT. On entry state->rip is what the old TSS must save. EMULATE_EXCEPTION: raised in the new task when TR in `state`
+ * is the new task's (which is then loaded as far as it could be), else in the old one with nothing done. */
 enum emulate_result emulate_task_switch(struct emulator *emulator, struct registers *registers,
                                         struct emulate_state *state, const struct emulate_bus *bus, uint16_t selector,
                                         unsigned source, bool has_error, uint32_t error,
