@@ -1,0 +1,1 @@
+"""Speed and memory of a VMM against QEMU TCG: `bringup perf`."""
