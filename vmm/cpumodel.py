@@ -52,7 +52,7 @@ ARCH_CAPABILITIES: dict[str, int] = {
 _OURS = frozenset(
     {"DE", "PSE", "TSC", "MSR", "PAE", "MCE", "APIC", "SEP", "MTRR", "PGE", "MCA", "PAT", "PSE36", "MONITOR", "PCID",
      "TSC_DEADLINE", "XSAVE", "HYPERVISOR", "ARAT", "FSGSBASE", "SMEP", "SMAP", "INVPCID", "UMIP", "ARCH_CAPABILITIES",
-     "SYSCALL", "NX", "PDPE1GB", "RDTSCP", "LM", "INVARIANT_TSC"}
+     "SYSCALL", "NX", "PDPE1GB", "RDTSCP", "LM", "INVARIANT_TSC", "ZERO_FCS_FDS"}
 )  # fmt: skip
 # What Linux's /proc/cpuinfo calls otherwise than the SDM in lower case (arch/x86/include/asm/cpufeatures.h).
 _LINUX_FLAG = {"CLFSH": "clflush", "SSE3": "pni", "LAHF64": "lahf_lm", "LZCNT": "abm"}

@@ -146,12 +146,17 @@ class Machine:
     """
 
     def __init__(self, spec: MachineSpec, core: Any = None) -> None:
+        self.spec = spec
+        model = cpumodel.load(spec.cpu)
+        if (spec.memory + (1 << 30)) >> model.physical_address_bits:
+            raise SpecError(
+                f"{spec.memory >> 20}M of memory: CPU model '{spec.cpu}' has {model.physical_address_bits} address bits"
+            )
         if core is None:
             from .core import _core as core
-        self.spec = spec
         self._lib: Any = core.lib
         self._ffi: Any = core.ffi
-        self._machine: Any = self._create()
+        self._machine: Any = self._create(model)
         new = self._ffi.new
         self._limits = new("struct machine_limits *")
         self._exit = new("struct machine_exit *")
@@ -160,13 +165,8 @@ class Machine:
         self._data_view = memoryview(self._ffi.buffer(self._data))
         self._counts_view = memoryview(self._ffi.buffer(self._counts))
 
-    def _create(self) -> Any:
+    def _create(self, model: cpumodel.CpuModel) -> Any:
         spec, ffi = self.spec, self._ffi
-        model = cpumodel.load(spec.cpu)
-        if (spec.memory + (1 << 30)) >> model.physical_address_bits:
-            raise SpecError(
-                f"{spec.memory >> 20}M of memory: CPU model '{spec.cpu}' has {model.physical_address_bits} address bits"
-            )
         rows = model.cpuid()
         config = ffi.new("struct machine_config *")
         config.memory_bytes = spec.memory
