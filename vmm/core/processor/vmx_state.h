@@ -89,14 +89,19 @@ static inline bool vmx_forbids_invpcid(const struct processor *cpu)
 
 /* ---- leaving ---- */
 
-/* `op` is the instruction that exits, NULL for what happens between instructions and while an event is delivered. The
- * qualification of INVLPG is the linear address, of MWAIT whether the monitor is armed (bit 0). */
+/* `op` is the instruction that exits, NULL for what happens between instructions and while an event is delivered. */
 _Noreturn void vmx_exit(struct processor *cpu, const struct op *op, uint32_t reason, uint64_t qualification);
 
 /* With the memory or register operand in the instruction-information field and the displacement as qualification:
  * LGDT... (reason 46, 47), INVPCID, the VMX instructions. `extra` holds the bits that the operand does not tell:
  * instruction identity (29:28), operand size (bit 11) or Reg2 (31:28) of tables 28-9 to 28-14. */
 _Noreturn void vmx_exit_operand(struct processor *cpu, const struct op *op, uint32_t reason, uint32_t extra);
+/* INVLPG: the qualification is the linear address of its operand. */
+static inline _Noreturn void vmx_exit_linear(struct processor *cpu, const struct op *op, uint32_t reason,
+                                             uint64_t linear)
+{
+    vmx_exit(cpu, op, reason, linear);
+}
 /* RDRAND, RDSEED: `gpr` is the destination, `size` its bytes. */
 _Noreturn void vmx_exit_random(struct processor *cpu, const struct op *op, uint32_t reason, unsigned gpr,
                                unsigned size);
