@@ -4,6 +4,8 @@ Each names a function `register(subparsers)` that adds a parser of the entry poi
 `handler`: a function of the parsed arguments that returns the exit status.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points, version
@@ -32,3 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"bringup: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT

@@ -1,0 +1,111 @@
+"""A stand-in for `bringup run --turns`: speaks docs/turns.md and answers like a shell; FAKE says what goes wrong."""
+
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+IDLE, OUTPUT, EVENT, LIMIT, HALTED = range(5)
+POWER_OFF, TRIPLE_FAULT = 1, 3
+ANSWERS = {
+    b"uname -a": b"Linux (none) 6.1.0 x86_64 GNU/Linux\r\n",
+    b"cat /proc/cpuinfo": b"model name\t: fake\r\nbogomips\t: 2000.00\r\n",
+}
+PROMPT = b"bringup# \x1b[6n"
+
+
+class Machine:
+    """Counts 1000 instructions and as many nanoseconds a turn."""
+
+    def __init__(self, path: str) -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(1)
+            self.connection, _ = listener.accept()
+        self.count = 0
+        self.frame(struct.pack("<cHBBQQ", b"H", 1, 4, 5, 0, 0))
+
+    def frame(self, body: bytes) -> None:
+        self.connection.sendall(struct.pack("<I", len(body)) + body)
+
+    def read(self, size: int) -> bytes:
+        try:
+            data = self.connection.recv(size, socket.MSG_WAITALL)
+        except ConnectionResetError:
+            data = b""
+        if len(data) < size:
+            sys.exit(129)
+        return data
+
+    def request(self) -> tuple[int, bytes]:
+        """The next request's guest nanoseconds and its input for COM1."""
+        (size,) = struct.unpack("<I", self.read(4))
+        kind, _, limit, *sizes = struct.unpack_from("<cQQ4I", body := self.read(size))
+        assert kind == b"R"
+        start = struct.calcsize("<cQQ4I")
+        return limit, body[start : start + sizes[0]]
+
+    def answer(
+        self, reason: int, output: bytes, event: int = 0, status: int = -1, taken: int = 0, step: int = 1000
+    ) -> None:
+        self.count += step
+        head = struct.pack("<cBBhIQQ", b"A", reason, event, status, 0, self.count, self.count)
+        sizes = struct.pack("<4I5I", taken, 0, 0, 0, len(output), 0, 0, 0, 0)
+        counts = struct.pack(f"<{len(output)}Q", *[self.count] * len(output))
+        words = {POWER_OFF: b"power-off", TRIPLE_FAULT: b"triple fault"}.get(event, b"")
+        self.frame(head + sizes + output + counts + words)
+
+
+def pieces(mode: str) -> Iterator[bytes]:
+    """What the guest says before its shell reads."""
+    yield b"[    0.000000] Linux ver"
+    yield b"sion 6.1.0\r\n"
+    if mode == "falls":
+        return
+    yield b"bringup: init\r\n" + PROMPT
+
+
+def main() -> None:
+    mode = os.environ.get("FAKE", "")
+    if mode == "refuses":
+        print("bringup run: --kernel: not a bzImage", file=sys.stderr)
+        sys.exit(2)
+    [path] = [word.removeprefix("--turns=unix:") for word in sys.argv if word.startswith("--turns=unix:")]
+    machine = Machine(path)
+    if mode == "garbage":
+        machine.request()
+        machine.frame(b"what?")
+        machine.read(1)
+    for piece in pieces(mode):
+        machine.request()
+        machine.answer(OUTPUT, piece)
+    if mode == "falls":
+        machine.request()
+        machine.answer(EVENT, b"", TRIPLE_FAULT, 11)
+        sys.exit(11)
+    line = b""
+    while True:
+        limit, typed = machine.request()
+        if mode == "vanishes":
+            os.kill(os.getpid(), 9)
+        if mode == "halts":
+            machine.answer(HALTED, b"")
+            continue
+        if mode == "spins" or not typed:
+            machine.answer(LIMIT, b"", step=limit)
+            continue
+        taken = typed[:3]  # a UART's queue is not endless
+        line += taken
+        if not line.endswith(b"\n"):
+            machine.answer(IDLE, taken.replace(b"\n", b"\r\n"), taken=len(taken))
+            continue
+        command, line, echo = line[:-1], b"", taken.replace(b"\n", b"\r\n")
+        if command == b"poweroff -f" and mode != "deaf":
+            status = 3 if mode == "lies" else 0
+            machine.answer(EVENT, echo + b"[    1.0] reboot: Power down\r\n", POWER_OFF, status, taken=len(taken))
+            sys.exit(status)
+        machine.answer(IDLE, echo + ANSWERS.get(command, b"?\r\n") + PROMPT, taken=len(taken))
+
+
+main()
