@@ -14,10 +14,12 @@ CORE = Path(os.path.relpath(Path(__file__).parent))  # setuptools wants paths re
 HEADERS = ("machine.h", "vmx.h", "emulate.h", "chipset/map.h")
 FOLDERS = (".", "processor", "hypervisor", "chipset")
 
-C_FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden", "-g"]
-RELEASE = ["-O2"]
+# The interpreter's handlers call from inline assembly (processor/memory.h): nothing may live below the stack pointer.
+C_FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden", "-mno-red-zone", "-g"]
+RELEASE = ["-O2", "-fcf-protection=none"]
 # -fwrapv, which Python's own flags bring, would define the signed overflows that are to be found; asserts are kept.
 SANITIZE = ["-O1", "-UNDEBUG", "-fno-wrapv", "-fno-omit-frame-pointer", "-U_FORTIFY_SOURCE"]
+SANITIZE += ["-DBRINGUP_LOOP_DISPATCH"]  # an instrumented handler cannot end in a tail call
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 

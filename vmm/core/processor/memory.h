@@ -90,6 +90,24 @@ static inline uint64_t ea_any(struct processor *cpu, const struct op *op, unsign
 
 /* ---- loads and stores ---- */
 
+/* A handler that calls an ordinary function needs a stack frame and saved registers on its fast path too. So the slow
+ * paths are called in a way that preserves every register (slow.c), where handlers are chained by tail calls. */
+#ifdef BRINGUP_LOOP_DISPATCH
+#define SLOW_CALL(function, cpu, op, linear, fourth, seg) function(cpu, op, linear, fourth, seg)
+#else
+#define SLOW_CALL(function, cpu, op, linear, fourth, seg)                                                              \
+    ({                                                                                                                 \
+        register uint64_t result __asm__("rax");                                                                       \
+        register uint64_t fifth __asm__("r8") = (seg);                                                                 \
+        __asm__ volatile("call " #function "_preserving"                                                               \
+                         : "=r"(result)                                                                                \
+                         : "D"(cpu), "S"(op), "d"(linear), "c"((uint64_t)(fourth)), "r"(fifth)                         \
+                         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",     \
+                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                              \
+        (void *)result;                                                                                                \
+    })
+#endif
+
 static inline struct tlb_entry *tlb_entry(const struct processor *cpu, uint64_t linear)
 {
     return &cpu->tlb[linear >> 12 & (TLB_SIZE - 1)];
@@ -101,7 +119,7 @@ static inline __attribute__((always_inline)) const void *mem_read(struct process
     const struct tlb_entry *entry = tlb_entry(cpu, linear);
     if (likely(((linear + size - 1) & ~0xfffull) == entry->read))
         return (const void *)(linear + entry->addend);
-    return mmu_read(cpu, op, linear, size, seg);
+    return SLOW_CALL(mmu_read, cpu, op, linear, size, seg);
 }
 
 static inline __attribute__((always_inline)) void *mem_modify(struct processor *cpu, const struct op *op,
@@ -110,13 +128,13 @@ static inline __attribute__((always_inline)) void *mem_modify(struct processor *
     const struct tlb_entry *entry = tlb_entry(cpu, linear);
     if (likely(((linear + size - 1) & ~0xfffull) == entry->write))
         return (void *)(linear + entry->addend);
-    return mmu_modify(cpu, op, linear, size, seg);
+    return SLOW_CALL(mmu_modify, cpu, op, linear, size, seg);
 }
 /* Ends what mem_modify began, after the new value was stored through its pointer. */
 static inline __attribute__((always_inline)) void mem_modify_end(struct processor *cpu, const struct op *op, void *at)
 {
     if (unlikely(at == cpu->bounce))
-        mmu_modify_end(cpu, op);
+        (void)SLOW_CALL(mmu_modify_end, cpu, op, 0, 0, 0);
 }
 
 #define LOADS_AND_STORES(bits, type)                                                                                   \
@@ -132,7 +150,7 @@ static inline __attribute__((always_inline)) void mem_modify_end(struct processo
         if (likely(((linear + bits / 8 - 1) & ~0xfffull) == entry->write))                                             \
             *(type *)(linear + entry->addend) = value;                                                                 \
         else                                                                                                           \
-            mmu_write##bits(cpu, op, linear, value, seg);                                                              \
+            (void)SLOW_CALL(mmu_write##bits, cpu, op, linear, value, seg);                                                              \
     }
 /* By value, so that a handler's operand never lives in memory (which would forbid the tail call). */
 void mmu_write8(struct processor *cpu, const struct op *op, uint64_t linear, uint8_t value, unsigned seg);
