@@ -64,9 +64,8 @@ struct vcpu {
     uint64_t time;  /* guest time likewise */
     uint64_t until; /* guest time at which accel->run returns at the latest */
 
-    bool halted;       /* by HLT or MWAIT, until an event wakes it */
-    bool wakes_masked; /* MWAIT with ECX[0]: an interrupt wakes it even while RFLAGS.IF is 0 */
-    bool injecting;    /* the next VM entry delivers an event already */
+    bool halted;    /* by HLT or MWAIT, until an event wakes it */
+    bool injecting; /* the next run delivers an event already */
     bool nmi_pending;
 
     /* Asked between the iterations of a REP on a device: has the run loop to look before the next one? */

@@ -54,6 +54,17 @@ static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
     board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu->count);
 }
 
+static void nothing_read(void *context, uint64_t gpa, void *data, unsigned size)
+{
+    (void)context, (void)gpa;
+    memset(data, 0xff, size);
+}
+
+static void nothing_write(void *context, uint64_t gpa, const void *data, unsigned size)
+{
+    (void)context, (void)gpa, (void)data, (void)size;
+}
+
 /* An event that the next cpu_run delivers first. */
 static void deliver_next(struct vcpu *vcpu, const struct event *event)
 {
@@ -72,6 +83,20 @@ static enum leave access_device(struct vcpu *vcpu)
     cpu->bus = NULL;
     if (why == LEAVE_BUDGET && step)
         cpu->s.pending_debug |= DR6_BS;
+    return why;
+}
+
+/* An event whose delivery met memory that is not RAM: once more, with ones there, and stops before its handler. */
+static enum leave deliver_over_nothing(struct vcpu *vcpu)
+{
+    struct processor *cpu = vcpu->processor;
+    const struct emulate_bus nothing = {.read = nothing_read, .write = nothing_write};
+    struct event event = cpu->delivering;
+    cpu->delivering_valid = false;
+    cpu->bus = &nothing;
+    cpu_deliver_first(cpu, &event);
+    enum leave why = cpu_run(cpu, cpu->s.count);
+    cpu->bus = NULL;
     return why;
 }
 
@@ -153,7 +178,7 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
     enum leave why = cpu_run(cpu, cpu->s.count + ticks);
     read_clock(vcpu);
     if (why == LEAVE_BUS)
-        why = access_device(vcpu);
+        why = cpu->delivering_valid ? deliver_over_nothing(vcpu) : access_device(vcpu);
     switch (why) {
     case LEAVE_BUDGET:
     case LEAVE_KICK:
@@ -170,7 +195,6 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
     case LEAVE_HALT:
         cpu->s.activity = ACTIVE; /* halting is the run loop's */
         vcpu->halted = !cpu->s.pending_debug; /* a single step's trap follows */
-        vcpu->wakes_masked = false;
         break;
     case LEAVE_SHUTDOWN:
         vcpu_end(vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)cpu->s.rip);

@@ -115,8 +115,7 @@ static bool takes_interrupt(const struct machine *machine)
 static bool takes_nmi(const struct machine *machine)
 {
     const struct vcpu *vcpu = machine->vcpu;
-    return !vcpu->injecting &&
-           !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
+    return !vcpu->injecting && !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
 }
 
 /* Delivers what the guest takes now; returns the windows that what it does not take waits for. */
@@ -149,7 +148,7 @@ static bool wakes(const struct machine *machine)
     if (vcpu->nmi_pending && takes_nmi(machine))
         return true;
     return board_interrupt_pending(machine->board, vcpu->index) &&
-           (vcpu->wakes_masked || machine->accel->interrupts_enabled(vcpu));
+           machine->accel->interrupts_enabled(vcpu);
 }
 
 /* ---- time ---- */
@@ -182,9 +181,8 @@ static bool idle(struct machine *machine, struct machine_exit *exit)
     struct vcpu *vcpu = machine->vcpu;
     uint64_t deadline = board_deadline(machine->board), oldest;
     bool host = machine->config.clock == CLOCK_HOST;
-    bool interruptible = vcpu->wakes_masked || machine->accel->interrupts_enabled(vcpu);
     /* In host time someone may sit at the terminal: input is an interrupt too. */
-    if (!interruptible || (!board_can_wake(machine->board) && !host)) {
+    if (!machine->accel->interrupts_enabled(vcpu) || (!board_can_wake(machine->board) && !host)) {
         exit->kind = MACHINE_IDLE_FOREVER;
         return true;
     }
@@ -350,7 +348,7 @@ void machine_reset(struct machine *machine)
     board_reset(machine->board);
     board_advance(machine->board, vcpu->time);
     machine->accel->reset(vcpu);
-    vcpu->halted = vcpu->wakes_masked = vcpu->nmi_pending = vcpu->injecting = false;
+    vcpu->halted = vcpu->nmi_pending = vcpu->injecting = false;
     vcpu->end = MACHINE_AIR;
     vcpu->detail = 0;
     machine->event = BOARD_NONE;
@@ -388,7 +386,7 @@ void machine_set_registers(struct machine *machine, unsigned vcpu, const struct 
     if (vcpu >= machine->config.cpus)
         return;
     machine->accel->set_registers(machine->vcpu, registers);
-    machine->vcpu->halted = machine->vcpu->wakes_masked = false;
+    machine->vcpu->halted = false;
 }
 
 size_t machine_serial_input(struct machine *machine, unsigned uart, const uint8_t *data, size_t size)
@@ -492,7 +490,7 @@ uint64_t machine_state_hash(const struct machine *machine)
                         (uint64_t)registers.gdt_limit << 16 | registers.idt_limit,
                         own->xcr0,
                         machine->accel->interruptibility(vcpu),
-                        vcpu->halted | vcpu->wakes_masked << 1 | vcpu->nmi_pending << 2,
+                        vcpu->halted | vcpu->nmi_pending << 1,
                         vcpu->count,
                         vcpu->time,
                         board_hash(machine->board)};

@@ -83,27 +83,19 @@ static void exit_cpuid(struct guest *guest)
     complete_instruction(guest);
 }
 
-static void halt(struct guest *guest, bool wakes_masked)
+static void exit_hlt(struct guest *guest)
 {
     complete_instruction(guest);
     guest->vcpu.halted = !vmcs_read(guest, GUEST_PENDING_DEBUG_EXCEPTIONS); /* a single step's trap follows */
-    guest->vcpu.wakes_masked = wakes_masked;
 }
 
-static void exit_hlt(struct guest *guest)
-{
-    halt(guest, false);
-}
-
-/* Exit qualification bit 0: is the address-range monitor armed? */
+/* As HLT: nothing but an interrupt can come meanwhile. CPUID leaf 5 has no extensions to state in ECX. */
 static void exit_mwait(struct guest *guest)
 {
-    uint32_t extensions = guest->registers->gpr[RCX];
-    if (extensions & ~1u) {
+    if ((uint32_t)guest->registers->gpr[RCX])
         inject_exception(guest, VECTOR_GP, 0);
-        return;
-    }
-    halt(guest, extensions & 1);
+    else
+        exit_hlt(guest);
 }
 
 /* No cache is modelled. */
