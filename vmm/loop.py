@@ -20,6 +20,7 @@ from .machine import CHANNELS, NEVER, Exit, ExitKind, Limits, Machine
 from .spec import Clock
 
 AIR_US = 10_000
+UNREAD_BYTES = 1 << 14  # passed on at the latest then, without a driver; the core keeps the last 64 KiB
 FLUSH_SECONDS = 1.0  # how long a reader of the last output is waited for
 
 RFLAGS_IF = 1 << 9
@@ -175,7 +176,7 @@ class Runner:
             if driver is not None:
                 driver.serve(self)
             elif self.breathe(0):
-                self._settle(self.step(Limits(count=self.budget, air_us=AIR_US)))
+                self._settle(self.step(Limits(count=self.budget, output_bytes=UNREAD_BYTES, air_us=AIR_US)))
         self._flush()
         return self.ending
 

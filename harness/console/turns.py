@@ -165,7 +165,8 @@ class TurnsClient:
             *map(len, sent),
         )
         body = b"".join((request, *sent))
-        self._socket.settimeout(timeout)
+        if timeout != self._socket.gettimeout():  # a system call
+            self._socket.settimeout(timeout)
         with suppress(OSError):  # a machine that has ended may have left its last words to read
             self._socket.sendall(_LENGTH.pack(len(body)) + body)
         return self._parse(self._frame())
