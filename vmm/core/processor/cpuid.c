@@ -1,0 +1,69 @@
+/* CPUID (SDM vol. 2) from the CPU model's rows, with the bits that follow the processor's state. */
+#include "cpu.h"
+
+#define APIC_BASE_ENABLE (1ull << 11)
+
+static const struct cpuid_leaf *find_row(const struct processor *cpu, uint32_t leaf, uint32_t subleaf)
+{
+    for (uint32_t i = 0; i < cpu->config.cpuid_count; i++) {
+        const struct cpuid_leaf *row = &cpu->config.cpuid[i];
+        if (row->leaf == leaf && row->subleaf == subleaf)
+            return row;
+    }
+    return NULL;
+}
+
+/* Does ECX choose among sub-leaves? Leaves that have none ignore it. */
+static bool has_subleaves(uint32_t leaf)
+{
+    switch (leaf) {
+    case 0x4: case 0x7: case 0xb: case 0xd: case 0xf: case 0x10: case 0x12: case 0x14: case 0x17: case 0x18: case 0x1f:
+        return true;
+    default: return false;
+    }
+}
+
+/* Leaves beyond the last one of their range read as the highest basic leaf. */
+static uint32_t clamp(const struct processor *cpu, uint32_t leaf)
+{
+    const struct cpuid_leaf *basic = find_row(cpu, 0, 0), *range = find_row(cpu, leaf & 0xffff0000, 0);
+    uint32_t last = basic ? basic->eax : 0;
+    if (leaf <= last || (leaf >> 16 && range && leaf <= range->eax))
+        return leaf;
+    return last;
+}
+
+/* Bytes of XSAVE's standard format with the components of XCR0 (leaf 0DH). */
+static uint32_t xsave_size(const struct processor *cpu)
+{
+    uint32_t size = 512 + 64;
+    for (unsigned i = 2; i < 63; i++) {
+        const struct cpuid_leaf *row = cpu->s.registers.xcr0 >> i & 1 ? find_row(cpu, 0xd, i) : NULL;
+        if (row && row->ebx + row->eax > size)
+            size = row->ebx + row->eax;
+    }
+    return size;
+}
+
+void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_leaf *out)
+{
+    leaf = clamp(cpu, leaf);
+    const struct cpuid_leaf *row = find_row(cpu, leaf, has_subleaves(leaf) ? subleaf : 0);
+    *out = row ? *row : (struct cpuid_leaf){.leaf = leaf, .subleaf = subleaf};
+    switch (leaf) {
+    case 0x1:
+        out->ebx &= 0x00ffffff; /* initial APIC id 0 */
+        out->ecx = (out->ecx & ~(1u << 27)) | (uint32_t)!!(cpu->s.cr4 & CR4_OSXSAVE) << 27;
+        if (!(cpu->s.apic_base & APIC_BASE_ENABLE))
+            out->edx &= ~(1u << 9);
+        break;
+    case 0xb:
+        if (!row)
+            out->ecx = subleaf & 0xff;
+        break;
+    case 0xd:
+        if (subleaf == 0 && row)
+            out->ebx = xsave_size(cpu);
+        break;
+    }
+}
