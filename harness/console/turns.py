@@ -194,6 +194,8 @@ class TurnsClient:
             data = self._socket.recv(1 << 16)
         except TimeoutError:
             raise TurnsError(f"{self._path}: no answer in time") from None
+        except ConnectionResetError:
+            data = b""  # it hung up with our request unread
         except OSError as error:
             raise TurnsError(f"{self._path}: {error.strerror}") from None
         if not data:
