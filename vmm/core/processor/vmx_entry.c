@@ -243,7 +243,8 @@ bool vmx_enter(struct processor *cpu)
     uint64_t qualification = 0;
     cpu->horizon = cpu->s.count; /* root may have written IA32_FIXED_CTR0 */
     cpu->left = 0;
-    bool whole = !vmx->resident || vmx->dirty & (VMCS_GUEST | VMCS_CONTROLS);
+    bool whole = !vmx->resident || vmx->dirty & (VMCS_GUEST | VMCS_CONTROLS) ||
+                 (vmcs->guest_rflags ^ cpu->s.system_flags) & RFLAGS_VM; /* other rules for the segments */
     if ((whole && !vmx_check_guest(cpu, &qualification)) || !vmx_check_guest_always(cpu, &qualification))
         return vmx_fail_entry(cpu, REASON_ENTRY_GUEST_STATE, qualification);
     if (whole)
