@@ -31,7 +31,7 @@ class BuildCore(build_ext):
 
         def compile_changed(sources: list[str], output_dir: str, **options: object) -> list[str]:
             def compile_one(source: str) -> str:
-                [target] = self.compiler.object_filenames([source], output_dir=output_dir)
+                target: str = self.compiler.object_filenames([source], output_dir=output_dir)[0]
                 if everything or newer_group([source, *ext.depends], target):
                     compile_serially([source], output_dir=output_dir, **options)
                 return target
