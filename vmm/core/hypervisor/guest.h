@@ -20,6 +20,8 @@ struct layout {
     uint64_t end;
 };
 
+#define POWER_ON_MSRS 64
+
 struct guest {
     struct vcpu vcpu; /* first: the run loop's view */
     struct emulator *emulator;
@@ -31,6 +33,8 @@ struct guest {
     bool clock_written;        /* count and time moved: the processor's counters do not know yet */
     bool delivering_over_bus;  /* the next entry is to deliver an event through memory that is not RAM */
     uint64_t tsc_offset;
+    uint64_t feature_control;         /* the guest's IA32_FEATURE_CONTROL */
+    uint64_t power_on[POWER_ON_MSRS]; /* what RESET# leaves in the MSRs of msrs.c's lists */
     uint64_t cr0_fixed;        /* CR0 bits that VMX operation wants set, besides PE and PG */
     uint64_t ept_pointer;      /* RAM is mapped, all else exits */
     uint64_t delivery_pointer; /* RAM is mapped, all else reads as ones: for delivering_over_bus */
@@ -117,6 +121,8 @@ void fill_msr_bitmap(uint8_t bitmap[4096]);
 bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value);
 bool guest_wrmsr(struct guest *guest, uint32_t index, uint64_t value);
 bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value);
+/* Notes what a processor fresh from power-on has; then machine_reset can give it to the guest again. */
+void guest_save_power_on_msrs(struct guest *guest);
 void guest_reset_msrs(struct guest *guest);
 
 /* ---- memory.c: guest-physical memory ---- */

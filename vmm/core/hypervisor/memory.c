@@ -43,7 +43,8 @@ static bool ram_overlaps(uint64_t memory_bytes, uint64_t gpa, uint64_t size)
 }
 
 /* A table for the addresses from `gpa`, taken from `*next`; `absent` is by level what stands for no RAM. */
-static uint64_t build_table(struct guest *guest, uint64_t gpa, enum level level, const uint64_t *absent, uint64_t *next)
+static uint64_t build_table(struct guest *guest, uint64_t gpa, enum level level, const uint64_t *absent,
+                            uint64_t *next)
 {
     uint64_t memory = guest->vcpu.config->memory_bytes, hpa = *next, span = PAGE << 9 * (level - 1);
     uint64_t *table = table_at(guest, hpa);
@@ -55,7 +56,7 @@ static uint64_t build_table(struct guest *guest, uint64_t gpa, enum level level,
             table[i] = build_table(guest, gpa, level - 1, absent, next) | EPT_READ_WRITE_EXECUTE;
         else
             table[i] = absent[level];
-    return hpa | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
+    return hpa;
 }
 
 void fill_ones(struct guest *guest)
@@ -76,6 +77,6 @@ void build_ept(struct guest *guest)
     }
     fill_ones(guest);
     uint64_t next = guest->layout.ept;
-    guest->ept_pointer = build_table(guest, 0, PML4, nothing, &next);
-    guest->delivery_pointer = build_table(guest, 0, PML4, ones, &next);
+    guest->ept_pointer = build_table(guest, 0, PML4, nothing, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
+    guest->delivery_pointer = build_table(guest, 0, PML4, ones, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
 }

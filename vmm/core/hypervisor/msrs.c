@@ -3,9 +3,12 @@
 
 #include "guest.h"
 
+#define IA32_P5_MC_ADDR 0x0
+#define IA32_P5_MC_TYPE 0x1
 #define IA32_TSC 0x10
 #define IA32_PLATFORM_ID 0x17
 #define IA32_APIC_BASE 0x1b
+#define IA32_FEATURE_CONTROL 0x3a
 #define IA32_SPEC_CTRL 0x48
 #define IA32_PRED_CMD 0x49
 #define IA32_BIOS_UPDT_TRIG 0x79
@@ -42,15 +45,20 @@
 #define IA32_KERNEL_GS_BASE 0xc0000102
 #define IA32_TSC_AUX 0xc0000103
 
-#define PAT_RESET 0x0007040600070406ull
+#define FEATURE_CONTROL_LOCK 1ull
+#define FEATURE_CONTROL_DEFINED 7ull
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
 
 enum access { READ = 1, WRITE = 2, BOTH = 3 };
 
-/* VM entry and exit switch these, or the hypervisor does not use them: they are the guest's own. */
-static const struct {
+struct msr_range {
     uint32_t first, last;
     enum access access;
-} passed_through[] = {
+};
+
+/* VM entry and exit switch these, or the hypervisor does not use them: they are the guest's own. */
+static const struct msr_range passed_through[] = {
     {IA32_TSC, IA32_TSC, READ}, /* with TSC offsetting */
     {IA32_SPEC_CTRL, IA32_PRED_CMD, BOTH},
     {IA32_SYSENTER_CS, IA32_SYSENTER_EIP, BOTH},
@@ -60,34 +68,30 @@ static const struct {
     {IA32_FS_BASE, IA32_TSC_AUX, BOTH},
 };
 
-/* Rare enough to exit, and without effect on the hypervisor: the processor's own behaviour is the guest's. `reset` is
- * what power-on leaves in those that can be written. */
-static const struct {
-    uint32_t first, last;
-    enum access access;
-    uint64_t reset;
-} forwarded[] = {
-    {IA32_PLATFORM_ID, IA32_PLATFORM_ID, READ, 0},
-    {IA32_BIOS_UPDT_TRIG, IA32_BIOS_UPDT_TRIG, WRITE, 0},
-    {IA32_BIOS_SIGN_ID, IA32_BIOS_SIGN_ID, BOTH, 0},
-    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, READ, 0},
-    {IA32_MTRRCAP, IA32_MTRRCAP, READ, 0},
-    {IA32_ARCH_CAPABILITIES, IA32_ARCH_CAPABILITIES, READ, 0},
-    {IA32_MCG_CAP, IA32_MCG_CAP, READ, 0},
-    {IA32_MCG_STATUS, IA32_MCG_STATUS, BOTH, 0},
-    {IA32_MISC_ENABLE, IA32_MISC_ENABLE, BOTH, 1},
-    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, BOTH, 0},
-    {IA32_MTRR_FIX64K_00000, IA32_MTRR_FIX64K_00000, BOTH, 0},
-    {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, BOTH, 0},
-    {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_F8000, BOTH, 0},
-    {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, BOTH, 0},
+/* Rare enough to exit, and without effect on the hypervisor: the processor's own behaviour is the guest's. */
+static const struct msr_range forwarded[] = {
+    {IA32_P5_MC_ADDR, IA32_P5_MC_TYPE, BOTH},
+    {IA32_PLATFORM_ID, IA32_PLATFORM_ID, READ},
+    {IA32_BIOS_UPDT_TRIG, IA32_BIOS_UPDT_TRIG, WRITE},
+    {IA32_BIOS_SIGN_ID, IA32_BIOS_SIGN_ID, BOTH},
+    {MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, READ},
+    {IA32_MTRRCAP, IA32_MTRRCAP, READ},
+    {IA32_ARCH_CAPABILITIES, IA32_ARCH_CAPABILITIES, READ},
+    {IA32_MCG_CAP, IA32_MCG_CAP, READ},
+    {IA32_MCG_STATUS, IA32_MCG_STATUS, BOTH},
+    {IA32_MISC_ENABLE, IA32_MISC_ENABLE, BOTH},
+    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, BOTH},
+    {IA32_MTRR_FIX64K_00000, IA32_MTRR_FIX64K_00000, BOTH},
+    {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, BOTH},
+    {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_F8000, BOTH},
+    {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, BOTH},
 };
 
 /* SDM vol. 3, 25.6.9: four KiB of which a clear bit lets an access pass: reads of low and high MSRs, then writes. */
 void fill_msr_bitmap(uint8_t bitmap[4096])
 {
     memset(bitmap, 0xff, 4096);
-    for (unsigned i = 0; i < sizeof passed_through / sizeof *passed_through; i++)
+    for (unsigned i = 0; i < COUNT(passed_through); i++)
         for (uint32_t index = passed_through[i].first; index <= passed_through[i].last; index++) {
             uint32_t bit = (index >> 31 ? 1024 * 8 : 0) + (index & 0x1fff);
             if (passed_through[i].access & READ)
@@ -105,7 +109,7 @@ static bool is_board_msr(uint32_t index)
 
 static bool is_forwarded(uint32_t index, enum access access)
 {
-    for (unsigned i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
+    for (unsigned i = 0; i < COUNT(forwarded); i++)
         if (index >= forwarded[i].first && index <= forwarded[i].last)
             return forwarded[i].access & access;
     return false;
@@ -116,6 +120,10 @@ bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value)
     struct vcpu *vcpu = &guest->vcpu;
     if (is_board_msr(index))
         return board_msr_read(vcpu->board, vcpu->index, index, value, vcpu->time, vcpu->time + guest->tsc_offset);
+    if (index == IA32_FEATURE_CONTROL) {
+        *value = guest->feature_control;
+        return true;
+    }
     return is_forwarded(index, READ) && msr_read(vcpu->processor, index, value);
 }
 
@@ -127,6 +135,12 @@ bool guest_wrmsr(struct guest *guest, uint32_t index, uint64_t value)
     if (index == IA32_TSC) {
         guest->tsc_offset = value - vcpu->time;
         vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
+        return true;
+    }
+    if (index == IA32_FEATURE_CONTROL) {
+        if (guest->feature_control & FEATURE_CONTROL_LOCK || value & ~FEATURE_CONTROL_DEFINED)
+            return false;
+        guest->feature_control = value;
         return true;
     }
     return is_forwarded(index, WRITE) && msr_write(vcpu->processor, index, value);
@@ -143,7 +157,7 @@ bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)
         {IA32_GS_BASE, GUEST_BASE + 2 * GS},
     };
     const struct guest *guest = guest_of_const(vcpu);
-    for (unsigned i = 0; i < sizeof in_vmcs / sizeof *in_vmcs; i++)
+    for (unsigned i = 0; i < COUNT(in_vmcs); i++)
         if (in_vmcs[i].index == index) {
             *value = vmcs_read(guest, in_vmcs[i].component);
             return true;
@@ -152,25 +166,49 @@ bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)
         *value = vcpu->time + guest->tsc_offset;
         return true;
     }
-    for (unsigned i = 0; i < sizeof passed_through / sizeof *passed_through; i++)
+    for (unsigned i = 0; i < COUNT(passed_through); i++)
         if (index >= passed_through[i].first && index <= passed_through[i].last)
             return msr_read(vcpu->processor, index, value);
     return guest_rdmsr((struct guest *)guest, index, value);
 }
 
+/* Calls `visit` with each MSR of both lists that can be read and written and the processor has, and with its place. */
+static void each_power_on_msr(struct guest *guest, void (*visit)(struct processor *, uint32_t, uint64_t *))
+{
+    const struct {
+        const struct msr_range *ranges;
+        unsigned count;
+    } lists[] = {{passed_through, COUNT(passed_through)}, {forwarded, COUNT(forwarded)}};
+    unsigned place = 0;
+    for (unsigned list = 0; list < COUNT(lists); list++)
+        for (const struct msr_range *range = lists[list].ranges; range < lists[list].ranges + lists[list].count; range++)
+            for (uint32_t index = range->first; index <= range->last && range->access == BOTH; index++, place++)
+                if (place < POWER_ON_MSRS)
+                    visit(guest->vcpu.processor, index, &guest->power_on[place]);
+                else
+                    vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "more than %d MSRs to reset", POWER_ON_MSRS);
+}
+
+static void note(struct processor *processor, uint32_t index, uint64_t *place)
+{
+    if (!msr_read(processor, index, place))
+        *place = 0; /* and writing it will do nothing */
+}
+
+static void restore(struct processor *processor, uint32_t index, uint64_t *place)
+{
+    msr_write(processor, index, *place);
+}
+
+void guest_save_power_on_msrs(struct guest *guest)
+{
+    each_power_on_msr(guest, note);
+}
+
 void guest_reset_msrs(struct guest *guest)
 {
-    struct processor *processor = guest->vcpu.processor;
-    static const uint32_t zero[] = {IA32_STAR,  IA32_LSTAR,          IA32_CSTAR,  IA32_FMASK,
-                                    IA32_KERNEL_GS_BASE, IA32_TSC_AUX};
-    for (unsigned i = 0; i < sizeof zero / sizeof *zero; i++)
-        msr_write(processor, zero[i], 0);
-    msr_write(processor, IA32_SPEC_CTRL, 0); /* #GP where the model lacks it */
-    msr_write(processor, IA32_PAT, PAT_RESET);
-    for (unsigned i = 0; i < sizeof forwarded / sizeof *forwarded; i++)
-        if (forwarded[i].access == BOTH)
-            for (uint32_t index = forwarded[i].first; index <= forwarded[i].last; index++)
-                msr_write(processor, index, forwarded[i].reset);
+    each_power_on_msr(guest, restore);
+    guest->feature_control = 0;
     guest->tsc_offset = 0 - guest->vcpu.time; /* RESET# clears the TSC */
     vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
     vmcs_write(guest, GUEST_DEBUGCTL, 0);

@@ -129,9 +129,6 @@ enum vmcs_component {
 
 /* ---- capability MSRs (appendix A) ---- */
 
-#define IA32_FEATURE_CONTROL 0x3a
-#define FEATURE_CONTROL_LOCK (1ull << 0)
-#define FEATURE_CONTROL_VMXON (1ull << 2) /* outside SMX */
 #define IA32_VMX_BASIC 0x480
 #define IA32_VMX_CR0_FIXED0 0x486
 #define IA32_VMX_CR0_FIXED1 0x487

@@ -6,14 +6,17 @@
 #define IA32_TIME_STAMP_COUNTER 0x10
 #define IA32_FIXED_CTR0 0x309 /* instructions retired */
 
-/* The controls `wanted`, with those that this processor demands (SDM vol. 3, A.3 to A.5). */
-static uint32_t controls(struct guest *guest, uint32_t msr, uint32_t wanted)
+/* The controls `needed`, those of `welcome` that this processor has, and those that it demands (SDM vol. 3, A.3 to
+ * A.5). */
+static uint32_t controls(struct guest *guest, uint32_t msr, uint32_t needed, uint32_t welcome)
 {
     uint64_t capability = 0;
-    if (!msr_read(guest->vcpu.processor, msr, &capability) || wanted & ~(uint32_t)(capability >> 32))
-        vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "the processor lacks VMX controls %#x (MSR %#x)",
-                 wanted & ~(uint32_t)(capability >> 32), msr);
-    return wanted | (uint32_t)capability;
+    msr_read(guest->vcpu.processor, msr, &capability);
+    uint32_t demanded = capability, allowed = capability >> 32;
+    if (needed & ~allowed)
+        vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "the processor lacks VMX controls %#x (MSR %#x)", needed & ~allowed,
+                 msr);
+    return needed | (welcome & allowed) | demanded;
 }
 
 static void write_controls(struct guest *guest)
@@ -22,20 +25,22 @@ static void write_controls(struct guest *guest)
         controls(guest, IA32_VMX_TRUE_PROCBASED_CTLS,
                  PRIMARY_TSC_OFFSETTING | PRIMARY_HLT_EXITING | PRIMARY_MWAIT_EXITING | PRIMARY_RDPMC_EXITING |
                      PRIMARY_CR8_LOAD_EXITING | PRIMARY_CR8_STORE_EXITING | PRIMARY_UNCONDITIONAL_IO_EXITING |
-                     PRIMARY_USE_MSR_BITMAPS | PRIMARY_ACTIVATE_SECONDARY_CONTROLS);
+                     PRIMARY_USE_MSR_BITMAPS | PRIMARY_ACTIVATE_SECONDARY_CONTROLS,
+                 0);
     vmcs_write(guest, PIN_BASED_CONTROLS,
                controls(guest, IA32_VMX_TRUE_PINBASED_CTLS,
-                        PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING | PIN_VIRTUAL_NMIS | PIN_PREEMPTION_TIMER));
+                        PIN_EXTERNAL_INTERRUPT_EXITING | PIN_NMI_EXITING | PIN_VIRTUAL_NMIS | PIN_PREEMPTION_TIMER,
+                        0));
     vmcs_write(guest, PRIMARY_CONTROLS, guest->primary_controls);
     vmcs_write(guest, SECONDARY_CONTROLS,
                controls(guest, IA32_VMX_PROCBASED_CTLS2,
-                        SECONDARY_ENABLE_EPT | SECONDARY_ENABLE_RDTSCP | SECONDARY_ENABLE_VPID |
-                            SECONDARY_UNRESTRICTED_GUEST | SECONDARY_ENABLE_INVPCID));
+                        SECONDARY_ENABLE_EPT | SECONDARY_ENABLE_VPID | SECONDARY_UNRESTRICTED_GUEST,
+                        SECONDARY_ENABLE_RDTSCP | SECONDARY_ENABLE_INVPCID)); /* where the CPU model has them */
     vmcs_write(guest, EXIT_CONTROLS,
                controls(guest, IA32_VMX_TRUE_EXIT_CTLS,
-                        EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_SAVE_EFER));
+                        EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_SAVE_EFER, 0));
     vmcs_write(guest, ENTRY_CONTROLS,
-               controls(guest, IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_EFER));
+               controls(guest, IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_EFER, 0));
     vmcs_write(guest, EXCEPTION_BITMAP, 0);
     vmcs_write(guest, VIRTUAL_PROCESSOR_ID, VPID);
     vmcs_write(guest, EPT_POINTER, guest->ept_pointer);
@@ -64,9 +69,7 @@ static void write_host_state(struct guest *guest)
 static bool enter_vmx_operation(struct guest *guest)
 {
     struct processor *processor = guest->vcpu.processor;
-    uint64_t basic = 0, feature = 0;
-    if (msr_read(processor, IA32_FEATURE_CONTROL, &feature) && !(feature & FEATURE_CONTROL_LOCK))
-        msr_write(processor, IA32_FEATURE_CONTROL, feature | FEATURE_CONTROL_VMXON | FEATURE_CONTROL_LOCK);
+    uint64_t basic = 0;
     msr_read(processor, IA32_VMX_BASIC, &basic);
     uint32_t revision = basic & 0x7fffffff;
     *(uint32_t *)arena_at(guest->vcpu.arena, guest->layout.vmxon, 4) = revision;
@@ -145,6 +148,7 @@ static struct vcpu *guest_create(const struct vcpu *common, char *error, size_t 
         write_controls(guest);
         write_host_state(guest);
         write_clock(guest);
+        guest_save_power_on_msrs(guest);
         guest_reset(vcpu);
         check_components(guest);
     }

@@ -115,7 +115,7 @@ class Guest:
 
     def run(self, **limits: Any) -> Exit:
         """Runs to the end or to a limit; at most 10^8 instructions."""
-        return self.machine.run(Limits(count=10**8)._replace(**limits))
+        return self.machine.run(Limits(**{"count": 10**8} | limits))
 
     def end(self, **limits: Any) -> tuple[str, int]:
         """Runs; the name of the kind of exit, and its detail."""

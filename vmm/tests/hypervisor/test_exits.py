@@ -156,7 +156,7 @@ def test_rep_outs_prints(make: Make) -> None:
     output = guest.machine.receive(4)
     assert output.data == b"abcdefghijklmnopqrstuvwxyz"
     counts = memoryview(output.counts).cast("Q").tolist()
-    assert counts == list(range(7, 33))  # six instructions before, one an iteration
+    assert counts == list(range(6, 32))  # six instructions before, one an iteration
     assert guest.word(0x7000, 2) == 0
 
 
@@ -206,7 +206,7 @@ def test_msrs_keep_what_is_written(make: Make, msr: int, value: int) -> None:
 
 
 @pytest.mark.parametrize("instruction", ["rdmsr", "wrmsr"])
-@pytest.mark.parametrize("msr", [0x0, 0x3B, 0x480, 0x48D, 0x1FFF, 0x2000, 0x40000000, 0xC0000200, 0xFFFFFFFF])
+@pytest.mark.parametrize("msr", [0x2, 0x3B, 0x480, 0x48D, 0x1FFF, 0x2000, 0x40000000, 0xC0000200, 0xFFFFFFFF])
 def test_absent_msrs_fault(make: Make, msr: int, instruction: str) -> None:
     guest = make(f"{CATCH} mov ecx, {msr}; xor eax, eax; xor edx, edx; {instruction}; debug_exit 0")
     assert caught(guest) == 13

@@ -43,7 +43,7 @@ STORES = [
 ]  # fmt: skip
 
 # SSE and x87 need CR4.OSFXSR.
-SET_UP = f"mov eax, cr4; or eax, 0x600; mov cr4, eax; mov ebx, {TPR}; mov dword ptr [ebx], 0x30"
+SET_UP = f"mov eax, cr4; or eax, 0x600; mov cr4, eax; fninit; mov ebx, {TPR}; mov dword ptr [ebx], 0x30"
 
 
 @pytest.mark.parametrize(("instructions", "value"), STORES)
