@@ -1,6 +1,7 @@
 """What the subcommands of `bringup` have in common on their command lines."""
 
 import argparse
+from importlib.metadata import version
 from typing import NoReturn
 
 from bringup.guests.loader import Guest, GuestError, load
@@ -12,6 +13,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+class ShowVersion(argparse.Action):
+    """Looks the version up only when asked: what that costs would delay the start of every machine."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Ends the program with status 0."""
+        parser.exit(message=f"bringup {version('bringup')}\n")
 
 
 def guest_argument(name: str) -> Guest:

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 
-from bringup.harness.arguments import Parser
+from bringup.harness.arguments import Parser, ShowVersion
 from bringup.harness.errors import HarnessError
 
 GROUP = "bringup.commands"
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = entry_points(group=GROUP)
     parser = Parser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
-    parser.add_argument("--version", action="version", version=f"bringup {version('bringup')}")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # `bringup run` must start in tens of milliseconds: the modules of other subcommands stay out of the process.
     asked = arguments[0] if arguments and arguments[0] in commands.names else None
