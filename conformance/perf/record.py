@@ -23,10 +23,13 @@ class Recorder:
         """`data`: the file of samples to be written."""
         self.data = data
         self._perf: subprocess.Popen[bytes] | None = None
+        self._pipes = contextlib.ExitStack()  # perf ends when they close
 
     def start(self, pid: int) -> None:
         """Returns when samples are being taken; PerfError when none can be."""
         control, acknowledgement = os.pipe(), os.pipe()
+        commands = self._pipes.enter_context(os.fdopen(control[1], "wb", buffering=0))
+        answers = self._pipes.enter_context(os.fdopen(acknowledgement[0], "rb", buffering=0))
         try:
             self._perf = subprocess.Popen(
                 [
@@ -39,17 +42,15 @@ class Recorder:
                 stderr=subprocess.PIPE,
             )
         except FileNotFoundError:
-            os.close(control[1])
-            os.close(acknowledgement[0])
+            self._pipes.close()
             raise PerfError("perf is not installed (Debian: linux-perf; Fedora: perf)") from None
         finally:
             os.close(control[0])
             os.close(acknowledgement[1])
-        with os.fdopen(control[1], "wb", buffering=0) as commands, os.fdopen(acknowledgement[0], "rb") as answers:
-            with contextlib.suppress(BrokenPipeError):
-                commands.write(b"enable\n")
-            if not answers.readline():  # "ack", or the end: perf has gone
-                self.stop()
+        with contextlib.suppress(BrokenPipeError):
+            commands.write(b"enable\n")
+        if not answers.read(4):  # "ack", or the end: perf has gone
+            self.stop()
 
     def stop(self) -> None:
         """Ends the recording; PerfError when there is none."""
@@ -58,8 +59,9 @@ class Recorder:
             return
         perf.send_signal(signal.SIGINT)
         _, errors = perf.communicate()
+        self._pipes.close()
         if perf.returncode not in (0, -signal.SIGINT) or not self.data.exists():
-            raise PerfError(f"perf record: {_first_line(errors)}")
+            raise PerfError(f"perf record: {_last_line(errors)}")
 
 
 def record(vmm: Vmm, boot: Boot, name: str) -> str:
@@ -91,10 +93,11 @@ def _symbols(data: Path) -> str:
         stdin=subprocess.DEVNULL,
     )
     if done.returncode:
-        raise PerfError(f"perf report: {_first_line(done.stderr.encode())}")
+        raise PerfError(f"perf report: {_last_line(done.stderr.encode())}")
     lines = [line.rstrip() for line in done.stdout.splitlines() if line.strip() and not line.startswith("#")]
     return "\n".join(lines[:SYMBOLS]) or "perf took no sample"
 
 
-def _first_line(errors: bytes) -> str:
-    return next((line for line in errors.decode(errors="replace").splitlines() if line.strip()), "no reason given")
+def _last_line(errors: bytes) -> str:
+    lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
