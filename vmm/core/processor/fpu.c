@@ -192,15 +192,21 @@ HANDLER(op_stmxcsr)
 
 /* ---- EMMS, FWAIT ---- */
 
+static __attribute__((noinline)) void emms(struct processor *cpu)
+{
+    fpu_leave_x87(cpu);
+    fpu_set_top(&FPU(cpu), 0);
+    FPU(cpu).ftw = 0;
+}
+
 HANDLER(op_emms)
 {
+    if (unlikely(op->form & (FORM_OPERAND16 | FORM_REP | FORM_REPNE)))
+        raise_ud(cpu, op);
     if (unlikely(cpu->mode & MODE_NO_X87))
         fpu_demand_mmx(cpu, op);
     fpu_wait(cpu, op);
-    if (cpu->fpu_live & FPU_X87)
-        __asm__ volatile("emms");
-    else
-        FPU(cpu).ftw = 0;
+    emms(cpu);
     NEXT;
 }
 

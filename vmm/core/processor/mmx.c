@@ -9,7 +9,7 @@
 #define MM_OFFSET(n) (((n) & 7) * 16)
 #define MM(cpu, offset) (*(u64u *)((uint8_t *)FPU(cpu).st + (offset)))
 
-/* Any MMX instruction but EMMS: TOP becomes 0 and all tags valid (SDM vol. 3, 12.2). */
+/* TOP becomes 0 and all tags valid, also when the instruction then raises #XM (SDM vol. 3, 12.2). */
 static __attribute__((noinline)) void enter(struct processor *cpu)
 {
     fpu_leave_x87(cpu);
@@ -299,11 +299,21 @@ static HANDLER(cvtpi2ps_value)
     NEXT;
 }
 
+/* A source in memory is none of MMX's business. */
+static __attribute__((noinline)) uint64_t integers(struct processor *cpu, const struct op *op)
+{
+    if (op->form & FORM_MEMORY)
+        return load64(cpu, op, ea_any(cpu, op, 8, false), op->seg);
+    fpu_wait(cpu, op);
+    mmx(cpu);
+    return MM(cpu, op->src);
+}
+
 static __attribute__((noinline)) void run_cvtpi2ps(struct processor *cpu, const struct op *op)
 {
     struct op one[2] = {*op, {.fn = fpu_stop}};
     one[0].fn = cvtpi2ps_value;
-    one[0].imm = source64(cpu, op);
+    one[0].imm = integers(cpu, op);
     if (cpu->mode & MODE_SSE_CHECKED)
         simd_supervise(cpu, op, one, NULL, 0, false);
     else
@@ -312,23 +322,15 @@ static __attribute__((noinline)) void run_cvtpi2ps(struct processor *cpu, const 
 
 static HANDLER(cvtpi2ps)
 {
-    fpu_wait(cpu, op);
     run_cvtpi2ps(cpu, op);
     NEXT;
 }
 
-/* Exact: without MXCSR. A source in memory is none of MMX's business. */
+/* Exact: without MXCSR */
 static HANDLER(cvtpi2pd)
 {
-    uint64_t source;
-    if (op->form & FORM_MEMORY) {
-        source = load64(cpu, op, ea_any(cpu, op, 8, false), op->seg);
-    } else {
-        fpu_wait(cpu, op);
-        source = source64(cpu, op);
-    }
     v16 x;
-    __asm__("cvtdq2pd %1, %0" : "=x"(x) : "x"(low_half(source)));
+    __asm__("cvtdq2pd %1, %0" : "=x"(x) : "x"(low_half(integers(cpu, op))));
     XMM(cpu, op->dst) = x;
     NEXT;
 }
@@ -365,6 +367,7 @@ static __attribute__((noinline)) void supervise_to_mmx(struct processor *cpu, co
     one.fn = fn;
     if (memory)
         memcpy(source, simd_read(cpu, op, ea_any(cpu, op, size, false), size, size == 16), size);
+    mmx(cpu);
     simd_supervise(cpu, op, &one, memory ? source : NULL, size, false);
 }
 

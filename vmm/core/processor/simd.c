@@ -252,12 +252,12 @@ static __attribute__((noinline)) const struct op *store_slow(struct processor *c
             "\t.endr\n"                                                                                                \
             "\t.popsection\n");
 
-/* The stub's return address must not fall into the red zone. */
+/* The core is compiled without a red zone, into which the return address would fall. */
 INLINE v16 call_stub(uint64_t stub, v16 x, v16 source)
 {
     register v16 xmm0 __asm__("xmm0") = x;
     register v16 xmm1 __asm__("xmm1") = source;
-    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tcall *%2\n\tleaq 128(%%rsp), %%rsp" : "+x"(xmm0) : "x"(xmm1), "r"(stub));
+    __asm__ volatile("call *%2" : "+x"(xmm0) : "x"(xmm1), "r"(stub));
     return xmm0;
 }
 
@@ -272,7 +272,19 @@ INLINE v16 call_stub(uint64_t stub, v16 x, v16 source)
     }                                                                                                                  \
     XMM_HANDLERS(name, live, size, align)
 #define DEFINE_STUB16(name) BY_STUB(name, QUIET, 16, ALIGNED)
-#define DEFINE_STUB4(name) BY_STUB(name, QUIET, 4, ANY)
+/* INSERTPS: of a register it takes any lane, of memory there is but one. */
+#define DEFINE_STUB_LANE(name)                                                                                         \
+    STUBS(name, "%xmm1, %xmm0")                                                                                        \
+    static HANDLER(name##_reg)                                                                                         \
+    {                                                                                                                  \
+        XMM(cpu, op->dst) = call_stub(op->imm, XMM(cpu, op->dst), XMM(cpu, op->src));                                  \
+        NEXT;                                                                                                          \
+    }                                                                                                                  \
+    BODY(name)                                                                                                         \
+    {                                                                                                                  \
+        XMM(cpu, op->dst) = call_stub(op->imm, XMM(cpu, op->dst), low_quarter(*(const t4 *)source));                   \
+    }                                                                                                                  \
+    LOAD_HANDLERS(name, QUIET, 4, ANY, simd_operand, name##_reg)
 #define DEFINE_FLOAT_STUB16(name) BY_STUB(name, MXCSR, 16, ALIGNED)
 #define DEFINE_FLOAT_STUB8(name) BY_STUB(name, MXCSR, 8, ANY)
 #define DEFINE_FLOAT_STUB4(name) BY_STUB(name, MXCSR, 4, ANY)
@@ -301,7 +313,7 @@ static uint32_t string_length(uint64_t value, bool wide)
         register v16 xmm1 __asm__("xmm1") = *(const v16u *)source;                                                     \
         uint64_t *gpr = cpu->s.registers.gpr;                                                                          \
         uint32_t flags = string_length(gpr[RAX], op->size == 8), index;                                                \
-        __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tcall *%4\n\tlahf\n\tseto %%al\n\tleaq 128(%%rsp), %%rsp"          \
+        __asm__ volatile("call *%4\n\tlahf\n\tseto %%al"                                                               \
                          : "+a"(flags), "=c"(index), "+x"(xmm0)                                                        \
                          : "d"(string_length(gpr[RDX], op->size == 8)), "r"(op->imm), "x"(xmm1)                        \
                          : "cc");                                                                                      \
@@ -565,7 +577,7 @@ struct row {
 #define ROW_CRC4(n) BOTH(n, 4), ON(GENERAL_GENERAL), WITH(INTEGER)
 #define ROW_CRC8(n) BOTH(n, 8), ON(GENERAL_GENERAL), WITH(INTEGER)
 #define ROW_STUB16(n) BOTH(n, 16), STUBBED(n), WITH(ALIGNED)
-#define ROW_STUB4(n) BOTH(n, 4), STUBBED(n)
+#define ROW_STUB_LANE(n) BOTH(n, 4), STUBBED(n)
 #define ROW_FLOAT_STUB16(n) BOTH(n, 16), STUBBED(n), WITH(ARITHMETIC | ALIGNED)
 #define ROW_FLOAT_STUB8(n) BOTH(n, 8), STUBBED(n), WITH(ARITHMETIC)
 #define ROW_FLOAT_STUB4(n) BOTH(n, 4), STUBBED(n), WITH(ARITHMETIC)

@@ -252,7 +252,7 @@
     X(EXTRACT8, 0F3A, P66_W, 0x16, pextrq, SSE41)                                                                      \
     X(EXTRACT4, 0F3A, P66, 0x17, extractps, SSE41)                                                                     \
     X(INSERT1, 0F3A, P66, 0x20, pinsrb, SSE41)                                                                         \
-    X(STUB4, 0F3A, P66, 0x21, insertps, SSE41)                                                                         \
+    X(STUB_LANE, 0F3A, P66, 0x21, insertps, SSE41)                                                                     \
     X(INSERT4, 0F3A, P66, 0x22, pinsrd, SSE41)                                                                         \
     X(INSERT8, 0F3A, P66_W, 0x22, pinsrq, SSE41)                                                                       \
     X(FLOAT_STUB16, 0F3A, P66, 0x40, dpps, SSE41)                                                                      \
