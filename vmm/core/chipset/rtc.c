@@ -222,7 +222,6 @@ static uint8_t events(const struct rtc *r, uint8_t wanted, uint64_t now)
 {
     uint8_t flags = 0;
 
-    wanted &= (uint8_t)~r->flags;
     if (wanted & RTC_C_UF && next_update(r) <= now)
         flags |= RTC_C_UF;
     if (wanted & RTC_C_PF && next_periodic(r) <= now)

@@ -1,0 +1,151 @@
+/* A guest that means harm: random accesses of every kind, at every register, with time that creeps and leaps. Built
+ * with AddressSanitizer and UndefinedBehaviorSanitizer; the checks here are what holds whatever the guest does.
+ *
+ *     hostile SEED ACCESSES */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "board.h"
+#include "chips.h"
+#include "map.h"
+
+static uint64_t state;
+
+static uint64_t random64(void) /* splitmix64 */
+{
+    uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+static unsigned below(unsigned limit)
+{
+    return (unsigned)(random64() % limit);
+}
+
+/* Small and round numbers more often than others. */
+static uint64_t value(void)
+{
+    switch (below(5)) {
+    case 0:
+        return below(8);
+    case 1:
+        return UINT64_C(1) << below(64);
+    case 2:
+        return UINT64_MAX >> below(64);
+    default:
+        return random64();
+    }
+}
+
+static uint16_t port(void)
+{
+    static const uint16_t chips[] = {
+        PORT_PIC_MASTER, PORT_PIC_SLAVE, PORT_ELCR, PORT_PIT, PORT_PIT, PORT_I8042_DATA, PORT_I8042_COMMAND,
+        PORT_SYSTEM_CONTROL_A, PORT_RTC, PORT_RTC, PORT_COM1, PORT_COM1, PORT_COM2, PORT_COM3, PORT_COM4,
+        PORT_PM1A_EVT, PORT_PM1A_CNT, PORT_PM_TMR, PORT_PCI_ADDRESS, PORT_PCI_DATA, PORT_DEBUG, PORT_DEBUG_EXIT,
+        PORT_PVPANIC, PORT_POST, 0xfffc,
+    };
+    if (below(20) == 0)
+        return (uint16_t)random64();
+    return (uint16_t)(chips[below(sizeof chips / sizeof *chips)] + below(9) - (below(8) == 0));
+}
+
+static uint64_t address(void)
+{
+    uint64_t page = below(2) ? MAP_LAPIC : below(4) ? MAP_IOAPIC : random64() & ~UINT64_C(0xfff);
+    return page + (below(2) ? below(0x400 / 16) * 16 : below(0x1000 - 8));
+}
+
+static void require(bool holds, const char *what, uint64_t step)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "step %llu: %s\n", (unsigned long long)step, what);
+    exit(1);
+}
+
+static void access_once(struct board *board, uint64_t now, uint64_t step)
+{
+    unsigned size = 1u << below(3);
+    uint8_t bytes[512];
+    uint64_t counts[512], wide;
+    uint32_t detail;
+
+    switch (below(12)) {
+    case 0 ... 2:
+        wide = board_io_read(board, port(), size, now);
+        require(size == 4 || wide >> 8 * size == 0, "a read is wider than its size", step);
+        break;
+    case 3 ... 5:
+        board_io_write(board, port(), (uint32_t)value(), size, now, step);
+        break;
+    case 6:
+        size = 1u << below(4);
+        board_memory_read(board, 0, address(), bytes, size, now);
+        break;
+    case 7 ... 8:
+        size = 1u << below(4);
+        wide = value();
+        board_memory_write(board, 0, address(), &wide, size, now);
+        break;
+    case 9:
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = (uint8_t)random64();
+        board_serial_input(board, below(5), bytes, below(sizeof bytes), now);
+        board_serial_output(board, below(5), bytes, counts, below(sizeof bytes));
+        board_debug_output(board, bytes, NULL, below(sizeof bytes));
+        break;
+    case 10: {
+        static const uint32_t msrs[] = {LAPIC_MSR_BASE, LAPIC_MSR_TSC_DEADLINE, LAPIC_MSR_TSC_DEADLINE, 0x800};
+        uint32_t index = msrs[below(4)];
+        if (below(2))
+            board_msr_write(board, 0, index, below(8) ? value() : MAP_LAPIC | LAPIC_BASE_ENABLE, now, now + value());
+        else
+            board_msr_read(board, 0, index, &wide, now, now);
+        board_set_cr8(board, 0, below(16));
+        break;
+    }
+    default:
+        board_take_event(board, &detail);
+        board_take_nmi(board, 0);
+        if (below(16) == 0)
+            board_nmi(board);
+        if (below(16) == 0)
+            board_power_button(board, now);
+        if (below(1000) == 0)
+            board_reset(board);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct machine_config config = {.memory_bytes = 1 << 20, .cpus = 1, .debug_exit = 1, .cpuid_count = 1};
+    uint64_t accesses = argc > 2 ? strtoull(argv[2], NULL, 0) : 100000, now = 0;
+
+    state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
+    config.rtc_seconds = (int64_t)value();
+    config.memory_bytes = value();
+    config.cpuid[0] = (struct cpuid_leaf){.leaf = 1, .ecx = 1 << 24};
+    struct board *board = board_create(&config);
+    if (!board)
+        return 2;
+    for (uint64_t step = 0; step < accesses; step++) {
+        access_once(board, now, step);
+        now += below(4) ? below(2000) : below(50) ? below(10000000) : value() >> 12;
+        if (below(2)) {
+            board_advance(board, now);
+            require(board_deadline(board) > now, "a deadline lies in the past", step);
+        }
+        if (board_interrupt_pending(board, 0) && below(3))
+            board_interrupt_acknowledge(board, 0, now);
+        uint64_t oldest;
+        size_t unread = board_output_pending(board, &oldest);
+        require(unread <= 5 * 65536, "output grows without bound", step);
+        require((unread != 0) == (oldest != MACHINE_NEVER), "unread output has an age", step);
+    }
+    printf("%016llx\n", (unsigned long long)board_hash(board));
+    board_destroy(board);
+    return 0;
+}

@@ -1,0 +1,246 @@
+"""ACPI PM, 8042, PCI host bridge and the AT's control ports."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+NEVER = 2**64 - 1
+CARRY = 1 << 23
+PM_HZ = 3_579_545
+
+
+def at(tick: int) -> int:
+    return -(-tick * 10**9 // PM_HZ)
+
+
+# ---- ACPI PM ----
+
+
+@pytest.fixture
+def pm(lib: Any, ffi: Any) -> Any:
+    pm = ffi.new("struct acpi_pm *")
+    lib.acpi_pm_reset(pm)
+    return pm
+
+
+def event_word(lib: Any, pm: Any, byte: int, now: int = 0) -> int:
+    return int(lib.acpi_pm_read_event(pm, byte, now) | lib.acpi_pm_read_event(pm, byte + 1, now) << 8)
+
+
+@pytest.mark.parametrize("now", [0, 279, 280, 10**9, at(1 << 24) - 1, at(1 << 24), 100 * 366 * 86400 * 10**9])
+def test_pm_timer(lib: Any, now: int) -> None:
+    assert lib.acpi_pm_timer(now) == now * PM_HZ // 10**9 % (1 << 24)
+
+
+def test_pm_power_button(lib: Any, pm: Any) -> None:
+    lib.acpi_pm_press_power_button(pm)
+    assert not pm.sci
+    assert event_word(lib, pm, 0) == 0x100
+    lib.acpi_pm_write_event(pm, 3, 1, 0)
+    assert pm.sci
+    lib.acpi_pm_write_event(pm, 0, 0xFF, 0)  # ones clear, but only in the byte written
+    assert pm.sci
+    lib.acpi_pm_write_event(pm, 1, 1, 0)
+    assert not pm.sci
+    assert event_word(lib, pm, 0) == 0
+
+
+def test_pm_enable_bits(lib: Any, pm: Any) -> None:
+    for byte in range(4):
+        lib.acpi_pm_write_event(pm, byte, 0xFF, 0)
+    assert event_word(lib, pm, 2) == 0x0721
+    lib.acpi_pm_write_event(pm, 2, 0, 0)
+    assert event_word(lib, pm, 2) == 0x0700
+    assert event_word(lib, pm, 0) == 0
+
+
+def test_pm_timer_carry_status(lib: Any, pm: Any) -> None:
+    assert lib.acpi_pm_deadline(pm) == NEVER
+    assert event_word(lib, pm, 0, at(CARRY) - 1) == 0
+    assert event_word(lib, pm, 0, at(CARRY)) == 1  # set without being enabled
+    lib.acpi_pm_write_event(pm, 2, 1, at(CARRY))
+    assert pm.sci
+    lib.acpi_pm_write_event(pm, 0, 1, at(CARRY))
+    assert not pm.sci
+    assert lib.acpi_pm_deadline(pm) == at(2 * CARRY)
+    lib.acpi_pm_advance(pm, at(2 * CARRY))
+    assert pm.sci
+    assert lib.acpi_pm_deadline(pm) == NEVER
+
+
+@pytest.mark.parametrize("byte", [0, 1])
+def test_pm_control(lib: Any, pm: Any, byte: int) -> None:
+    assert lib.acpi_pm_read_control(pm, 0) == 1  # ACPI mode, always
+    off = [value for value in range(256) if lib.acpi_pm_write_control(pm, byte, value)]
+    s5 = lib.ACPI_SLP_TYP_S5
+    assert off == ([v for v in range(256) if v >> 5 & 1 and v >> 2 & 7 == s5] if byte else [])
+    assert lib.acpi_pm_read_control(pm, 0) & 1
+    assert not lib.acpi_pm_read_control(pm, 1) & 0x20  # SLP_EN is write only
+
+
+# ---- 8042 ----
+
+
+@pytest.fixture
+def kbc(lib: Any, ffi: Any) -> Any:
+    kbc = ffi.new("struct i8042 *")
+    lib.i8042_reset(kbc)
+    return kbc
+
+
+def ask(lib: Any, kbc: Any, command: int, *data: int) -> tuple[int, int] | None:
+    """(byte, status) that a command answers, or None."""
+    assert not lib.i8042_write_command(kbc, command)
+    for byte in data:
+        assert not lib.i8042_write_data(kbc, byte)
+    status = lib.i8042_read_status(kbc)
+    return (int(lib.i8042_read_data(kbc)), int(status)) if status & 1 else None
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "answer", "flags"),
+    [
+        (0xAA, (), 0x55, 0), (0xAB, (), 0, 0), (0xA9, (), 0, 0), (0xC0, (), 0xB0, 0), (0xD0, (), 0x03, 0),
+        (0x20, (), 0x74, 0), (0xD2, (0x5A,), 0x5A, 0), (0xD3, (0xA5,), 0xA5, 0x20), (0xD4, (0xF2,), 0xFE, 0x60),
+    ],
+)  # fmt: skip
+def test_i8042_answers(lib: Any, kbc: Any, command: int, data: tuple[int, ...], answer: int, flags: int) -> None:
+    reply = ask(lib, kbc, command, *data)
+    assert reply is not None
+    assert reply[0] == answer
+    assert reply[1] & 0x60 == flags
+    assert not lib.i8042_read_status(kbc) & 1
+
+
+def test_i8042_nothing_plugged_in(lib: Any, kbc: Any) -> None:
+    lib.i8042_write_data(kbc, 0xFF)  # reset, to the keyboard
+    assert lib.i8042_read_status(kbc) & 0x61 == 0x41  # time-out
+    assert lib.i8042_read_data(kbc) == 0xFE
+
+
+def test_i8042_interrupts_follow_the_command_byte(lib: Any, kbc: Any) -> None:
+    ask(lib, kbc, 0x60, 0x03)
+    assert ask(lib, kbc, 0x20) == (0x03, 0x19)
+    lib.i8042_write_command(kbc, 0xD2)
+    lib.i8042_write_data(kbc, 1)
+    assert (kbc.keyboard_irq, kbc.aux_irq) == (True, False)
+    lib.i8042_read_data(kbc)
+    lib.i8042_write_command(kbc, 0xD3)
+    lib.i8042_write_data(kbc, 1)
+    assert (kbc.keyboard_irq, kbc.aux_irq) == (False, True)
+    lib.i8042_read_data(kbc)
+    assert (kbc.keyboard_irq, kbc.aux_irq) == (False, False)
+
+
+def test_i8042_ports_and_memory(lib: Any, kbc: Any) -> None:
+    for command, set_bit, bit in ((0xA7, 1, 0x20), (0xA8, 0, 0x20), (0xAD, 1, 0x10), (0xAE, 0, 0x10)):
+        ask(lib, kbc, command)
+        reply = ask(lib, kbc, 0x20)
+        assert reply is not None
+        assert bool(reply[0] & bit) == bool(set_bit)
+    for index in range(1, 32):
+        ask(lib, kbc, 0x60 + index, index ^ 0xFF)
+    for index in range(1, 32):
+        reply = ask(lib, kbc, 0x20 + index)
+        assert reply is not None
+        assert reply[0] == index ^ 0xFF
+
+
+def test_i8042_a20(lib: Any, kbc: Any) -> None:
+    for command, value in ((0xDD, 1), (0xDF, 3)):
+        ask(lib, kbc, command)
+        reply = ask(lib, kbc, 0xD0)
+        assert reply is not None
+        assert reply[0] == value
+
+
+def test_i8042_reset_line(lib: Any, kbc: Any) -> None:
+    assert [c for c in range(256) if lib.i8042_write_command(kbc, c)] == list(range(0xF0, 0x100, 2))
+    lib.i8042_write_command(kbc, 0xD1)
+    assert not lib.i8042_write_data(kbc, 0x03)
+    lib.i8042_write_command(kbc, 0xD1)
+    assert lib.i8042_write_data(kbc, 0x02)
+
+
+# ---- PCI ----
+
+
+@pytest.fixture
+def pci(lib: Any, ffi: Any) -> Any:
+    pci = ffi.new("struct pci *")
+    lib.pci_reset(pci)
+    return pci
+
+
+def config(lib: Any, pci: Any, register: int, device: int = 0) -> int:
+    lib.pci_write_address(pci, 0x80000000 | device << 8 | register & 0xFC)
+    return sum(lib.pci_read_data(pci, byte) << 8 * byte for byte in range(4))
+
+
+def test_pci_host_bridge(lib: Any, pci: Any) -> None:
+    assert config(lib, pci, 0) == 0x12378086
+    assert config(lib, pci, 4) == 0x02800006
+    assert config(lib, pci, 8) == 0x06000002
+    assert config(lib, pci, 0x0C) == 0
+
+
+def test_pci_is_otherwise_empty(lib: Any, pci: Any) -> None:
+    for device in [*range(1, 256), 0x100, 0x7F00, 0xFFFF]:
+        assert config(lib, pci, 0, device) == 0xFFFFFFFF
+    lib.pci_write_address(pci, 0)
+    assert lib.pci_read_data(pci, 0) == 0xFF
+
+
+def test_pci_writable_registers(lib: Any, pci: Any) -> None:
+    before = [config(lib, pci, register) for register in range(0, 256, 4)]
+    for register in range(0, 256, 4):
+        lib.pci_write_address(pci, 0x80000000 | register)
+        for byte in range(4):
+            lib.pci_write_data(pci, byte, 0xFF)
+    after = [config(lib, pci, register) for register in range(0, 256, 4)]
+    changed = {4 * i: b ^ a for i, (b, a) in enumerate(zip(before, after, strict=True)) if a != b}
+    assert changed == {4: 0x100, 0xC: 0xF800, 0x58: 0xFFFFFF00, 0x5C: 0xFFFFFFFF, 0x70: 0xFD0000}
+
+
+def test_pci_address_register(lib: Any, pci: Any) -> None:
+    lib.pci_write_address(pci, 0xFFFFFFFF)
+    assert lib.pci_read_address(pci) == 0x80FFFFFC
+
+
+# ---- control ports ----
+
+
+@pytest.fixture
+def control(lib: Any, ffi: Any) -> Any:
+    control = ffi.new("struct system_control *")
+    lib.system_control_reset(control)
+    return control
+
+
+def test_port_92(lib: Any, control: Any) -> None:
+    assert lib.system_control_read_a(control) == 2
+    assert not lib.system_control_write_a(control, 0)
+    assert lib.system_control_write_a(control, 3)
+    assert not lib.system_control_write_a(control, 3)  # the rising edge resets
+    assert lib.system_control_read_a(control) == 3
+
+
+def test_port_cf9(lib: Any, control: Any) -> None:
+    assert not lib.system_control_write_reset(control, 0x02)
+    assert lib.system_control_write_reset(control, lib.RESET_VALUE)
+    assert not lib.system_control_write_reset(control, 0x06)
+    lib.system_control_write_reset(control, 0)
+    assert lib.system_control_write_reset(control, 0x0E)
+
+
+def test_port_61(lib: Any, control: Any) -> None:
+    assert lib.system_control_write_b(control, 0xFF)
+    assert lib.system_control_read_b(control, False, 0) == 0x0F
+    assert lib.system_control_read_b(control, True, 0) == 0x2F
+    assert not lib.system_control_write_b(control, 0xFE)
+    refresh = [lib.system_control_read_b(control, False, us * 1000) >> 4 & 1 for us in range(1000)]
+    toggles = sum(a != b for a, b in pairwise(refresh))
+    assert 65 <= toggles <= 67  # each 15.1 us
