@@ -29,7 +29,9 @@ RUN = (sys.executable, "-m", "bringup.harness", "run")
 TURN_NS = 100_000_000
 """Guest nanoseconds that one turn may take."""
 WATCHDOG = 600.0
-"""Host seconds that one turn may take, or the machine's start: far beyond what the slowest host needs."""
+"""Host seconds that one turn may take: far beyond what the slowest host needs."""
+START = 60.0
+"""Host seconds that a machine may take to open its socket."""
 PARTING = 60.0
 """Host seconds that a machine may take to end once it has powered off or its driver has hung up."""
 SECOND = 1_000_000_000
@@ -211,16 +213,14 @@ def _drive(guest: Guest, machine: Sequence[str], show: Callable[[str], None]) ->
 
 def _connect(process: "subprocess.Popen[bytes]", path: Path) -> TurnsClient:
     """A connection to a machine that is starting; TurnsError when it has ended instead."""
-    deadline = time.monotonic() + WATCHDOG
-    while True:
-        try:
-            return TurnsClient(path, timeout=0.1)
-        except TurnsError:
-            if process.poll() is not None:
-                raise TurnsError("the machine did not start") from None
-            if time.monotonic() >= deadline:
-                process.terminate()
-                raise
+    deadline = time.monotonic() + START
+    while not path.exists():
+        if process.poll() is not None:
+            raise TurnsError("the machine did not start")
+        if time.monotonic() >= deadline:
+            raise TurnsError(f"the machine did not start in {START:.0f} s")
+        time.sleep(0.005)
+    return TurnsClient(path, timeout=START)
 
 
 def _summary(climbed: Climb, host_seconds: float, status: int) -> str:

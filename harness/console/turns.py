@@ -95,14 +95,18 @@ class Turn:
 class TurnsClient:
     """A connection to a machine's turns socket; a context manager."""
 
-    def __init__(self, path: Path | str, timeout: float = 10.0) -> None:
-        """Connects, waiting up to `timeout` host seconds for the socket to appear."""
+    def __init__(self, path: Path | str, timeout: float = 10.0, greeting: float = 60.0) -> None:
+        """Connects, waiting up to `timeout` host seconds for the socket to appear, then `greeting` for its hello.
+
+        Once connected there is no way back: a machine whose driver hangs up ends.
+        """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._path = path
         self._buffer = bytearray()
         self._input: dict[int, bytes] = {}
         try:
             self._connect(time.monotonic() + timeout)
+            self._socket.settimeout(greeting)
             hello = self._frame()
             if len(hello) < _HELLO.size or hello[:1] != b"H":
                 raise TurnsError(f"{path} is not a turns socket")
