@@ -148,6 +148,7 @@ enum emulate_result emulate_task_switch(struct emulator *emulator, struct regist
     cpu->leave = LEAVE_NONE;
     if (why != LEAVE_NONE && why != LEAVE_EXCEPTION)
         return EMULATE_REFUSED;
-    store(cpu, registers, state);
+    if (why == LEAVE_NONE || cpu->s.seg[TR].selector != state->segment[TR].selector) /* the new task may have faulted */
+        store(cpu, registers, state);
     return why == LEAVE_NONE ? EMULATE_DONE : exception(&cpu->fault, registers, outcome);
 }

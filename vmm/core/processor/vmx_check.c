@@ -145,7 +145,7 @@ static bool control_registers_valid(const struct processor *cpu)
     if (ia32e ? !paging || !(vmcs->guest_cr4 & CR4_PAE) : !!(vmcs->guest_cr4 & CR4_PCIDE))
         return false;
     if (vmcs->entry_controls & ENTRY_LOAD_DEBUG_CONTROLS &&
-        (vmcs->guest_dr7 >> 32 || vmcs->guest_debugctl & ~DEBUGCTL_SUPPORTED))
+        (vmcs->guest_dr7 >> 32 || vmcs->guest_debugctl)) /* there is neither LBR nor BTF */
         return false;
     if (!canonical(vmcs->guest_sysenter_esp) || !canonical(vmcs->guest_sysenter_eip))
         return false;
@@ -343,10 +343,5 @@ bool vmx_check_guest_always(const struct processor *cpu, uint64_t *qualification
         return false;
     if (pending & ~(0xfull | PENDING_DEBUG_ENABLED_BREAKPOINT | PENDING_DEBUG_BS))
         return false;
-    if (shadow || activity == HLT) {
-        bool single_step = rflags & RFLAGS_TF && !(vmcs->guest_debugctl & DEBUGCTL_BTF);
-        if (!!(pending & PENDING_DEBUG_BS) != single_step)
-            return false;
-    }
-    return true;
+    return !(shadow || activity == HLT) || !(pending & PENDING_DEBUG_BS) == !(rflags & RFLAGS_TF);
 }

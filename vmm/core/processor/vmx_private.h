@@ -52,8 +52,6 @@ bool vmx_pdptes_valid(const struct processor *cpu, const uint64_t pdpte[4]);
 void vmx_read_pdptes(const struct processor *cpu, uint64_t cr3, uint64_t pdpte[4]);
 
 #define EVENT_OTHER 7 /* interruption type of VM entry: a monitor trap flag exit */
-#define DEBUGCTL_BTF (1ull << 1)
-#define DEBUGCTL_SUPPORTED (DEBUGCTL_BTF | 1)
 
 /* ---- vmx_entry.c ---- */
 

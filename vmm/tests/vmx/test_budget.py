@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from rootmode import CODE, DATA, GPR, STACK, Root, handler, lib
+from rootmode import CODE, DATA, STACK, Root, ffi, handler, lib
 
 TIMER = 1 << 6
 SAVE_TIMER = 1 << 22
@@ -67,27 +66,33 @@ UD_HANDLER = b"\x48\x83\x04\x24\x02\x48\xcf"  # add qword ptr [rsp], 2; iretq
 INT_HANDLER = b"\x48\xff\xc6\x48\xcf"  # inc rsi; iretq
 
 
-def prepare(root: Root) -> None:
-    root.program(MIXED)
-    root.write(handler(6), UD_HANDLER)
-    root.write(handler(0x40), INT_HANDLER)
+def begin(root: Root, registers: bytes) -> None:
+    """The guest before its first instruction; its code stays as it is, decoded or not."""
+    ffi.memmove(root.registers, registers, len(registers))
     root.write(DATA, bytes(256))
-    for n in range(16):
-        root.registers.gpr[n] = 0
-    for n in range(16):
-        root.registers.fpu.xmm[n] = bytes(16)
+    root.set(guest_rip=CODE, guest_rsp=STACK, guest_rflags=2, guest_interruptibility_state=0)
 
 
 def state(root: Root) -> tuple[object, ...]:
-    gpr = tuple(int(root.registers.gpr[n]) for n in range(len(GPR)))
-    return root["guest_rip"], root["guest_rflags"], root["guest_interruptibility_state"], gpr, root.word(DATA + 128)
+    registers = bytes(ffi.buffer(root.registers))
+    return (
+        root["guest_rip"],
+        root["guest_rflags"],
+        root["guest_interruptibility_state"],
+        registers,
+        root.word(DATA + 128),
+    )
 
 
 def test_every_budget(root: Root) -> None:
     """From 1 to 10,000 instructions: the state after a run of N is the state after N runs of 1."""
     root.start()
     root["pin_based_controls"] = root["pin_based_controls"] | TIMER
-    prepare(root)
+    root.program(MIXED)
+    root.write(handler(6), UD_HANDLER)
+    root.write(handler(0x40), INT_HANDLER)
+    registers = bytes(ffi.buffer(root.registers))
+    begin(root, registers)
     stepped = [state(root)]
     for _ in range(10_000):
         root["preemption_timer_value"] = 1
@@ -97,7 +102,7 @@ def test_every_budget(root: Root) -> None:
         stepped.append(state(root))
     assert len(set(stepped)) > 9_990
     for budget in range(1, 10_001):
-        prepare(root)
+        begin(root, registers)
         root["preemption_timer_value"] = budget
         count = root.count
         assert root.enter() == 52

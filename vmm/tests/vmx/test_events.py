@@ -1,13 +1,11 @@
-"""Events: injection by VM entry, exits by exception, what an exit interrupted, windows (SDM volume 3, 26.2, 27.6, 28.2)."""
+"""Events: injection, exits by exception, what an exit interrupted, windows (SDM volume 3, 26.2, 27.6, 28.2)."""
 
 from __future__ import annotations
 
 import struct
 import threading
-import time
 
 import pytest
-
 from rootmode import CODE, CODE32, DATA, GDT, HAS_ERROR, IDT, STACK, TASK, TSS, VALID, Root, handler, lib
 
 EXTERNAL, NMI, EXCEPTION, SOFTWARE_INTERRUPT, PRIVILEGED, SOFTWARE_EXCEPTION = 0, 2, 3, 4, 5, 6
@@ -406,7 +404,7 @@ def test_a_kick_before_entry(root: Root) -> None:
 
 def test_a_kick_from_another_thread(root: Root) -> None:
     root.start("again: jmp again")
-    kicked = threading.Thread(target=lambda: (time.sleep(0.05), lib.processor_kick(root.cpu)))
+    kicked = threading.Timer(0.05, lib.processor_kick, [root.cpu])
     kicked.start()
     assert root.enter() == 1
     kicked.join()
@@ -416,7 +414,7 @@ def test_a_kick_from_another_thread(root: Root) -> None:
 def test_a_kick_ends_halting(root: Root) -> None:
     root.start("sti; hlt; nop")
     root["primary_controls"] = root["primary_controls"] & ~(1 << 7)
-    kicked = threading.Thread(target=lambda: (time.sleep(0.05), lib.processor_kick(root.cpu)))
+    kicked = threading.Timer(0.05, lib.processor_kick, [root.cpu])
     kicked.start()
     count = root.count
     assert root.enter() == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from rootmode import CODE, DATA, IO_BITMAP_A, IO_BITMAP_B, MSR_BITMAP, STACK, VALID, Root
 
 SECONDARY_RDTSCP, SECONDARY_INVPCID = 1 << 3, 1 << 12
@@ -269,9 +268,7 @@ def test_msr_bitmap(root: Root, index: int, write: bool) -> None:
         (4, 1 << 13 | 1 << 7, 1 << 7, 0x620, True, 0),
     ],
 )
-def test_masks_and_shadows(
-    root: Root, cr: int, mask: int, shadow: int, value: int, exits: bool, loaded: int
-) -> None:
+def test_masks_and_shadows(root: Root, cr: int, mask: int, shadow: int, value: int, exits: bool, loaded: int) -> None:
     root.start(f"mov cr{cr}, rax; mov rbx, cr{cr}; hlt")
     root[f"cr{cr}_guest_host_mask"], root[f"cr{cr}_read_shadow"] = mask, shadow
     root.registers.gpr[0] = value

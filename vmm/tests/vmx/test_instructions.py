@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 
 import pytest
-
 from rootmode import FAIL_INVALID, FAIL_VALID, FIELDS, OTHER_VMCS, SUCCEED, VMCS, VMXON, Root, ffi, lib
 
 NO_VMCS = 2**64 - 1
