@@ -169,6 +169,8 @@ def _boot(options: argparse.Namespace) -> int:
                 raise HarnessError(f"--transcript {options.transcript}: {error.strerror}") from error
         climbed, status = _drive(options.guest, machine, transcript.show)
         transcript.end_line()
+    if climbed is None:
+        return status or 1  # the machine has said why on standard error
     print(_summary(climbed, time.monotonic() - started, status))
     return 0 if status == 0 and climbed.complete else status or 1
 
@@ -191,15 +193,17 @@ def _machine(options: argparse.Namespace) -> list[str]:
     return [*RUN, *(f"--{name}={value}" for name, value in settings.items() if value is not None)]
 
 
-def _drive(guest: Guest, machine: Sequence[str], show: Callable[[str], None]) -> tuple[Climb, int]:
-    """Starts a machine, climbs, and waits for its end: how far it got, and the machine's exit status."""
+def _drive(guest: Guest, machine: Sequence[str], show: Callable[[str], None]) -> tuple[Climb | None, int]:
+    """Starts a machine, climbs, and waits for its end: how far it got (None: it did not start), and its exit status."""
     with tempfile.TemporaryDirectory(prefix="bringup-") as folder:
         path = Path(folder, "turns")
         command = [*machine, f"--turns=unix:{path}", "--no-reboot"]
+        climbed = None
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             try:
-                with _connect(process, path) as client:
-                    climbed = climb(guest, client, show)
+                if _listens(process, path):
+                    with TurnsClient(path, timeout=START) as client:
+                        climbed = climb(guest, client, show)
                 process.wait(PARTING)
             except TurnsError as error:
                 climbed = Climb(guest, (), 0, 0, str(error))
@@ -211,16 +215,16 @@ def _drive(guest: Guest, machine: Sequence[str], show: Callable[[str], None]) ->
     return climbed, status if status >= 0 else 128 - status
 
 
-def _connect(process: "subprocess.Popen[bytes]", path: Path) -> TurnsClient:
-    """A connection to a machine that is starting; TurnsError when it has ended instead."""
+def _listens(process: "subprocess.Popen[bytes]", path: Path) -> bool:
+    """Waits for the socket of a machine that is starting; False when it has ended instead."""
     deadline = time.monotonic() + START
     while not path.exists():
         if process.poll() is not None:
-            raise TurnsError("the machine did not start")
+            return False
         if time.monotonic() >= deadline:
-            raise TurnsError(f"the machine did not start in {START:.0f} s")
+            raise TurnsError(f"no socket within {START:.0f} s")
         time.sleep(0.005)
-    return TurnsClient(path, timeout=START)
+    return True
 
 
 def _summary(climbed: Climb, host_seconds: float, status: int) -> str:

@@ -59,7 +59,6 @@ def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: 
         ("spins", 129, r"2 of 5 rungs \(kernel init\), 60\d+ instr.*, 60 guest seconds are spent, exit status 129"),
         ("vanishes", 137, r"2 of 5 rungs \(kernel init\), .*the machine hung up, exit status 137"),
         ("garbage", 129, r"0 of 5 rungs \(none\), 0 instructions, .*no answer, exit status 129"),
-        ("refuses", 2, r"0 of 5 rungs \(none\), 0 instructions, .*, the machine did not start, exit status 2"),
     ],
 )
 def test_what_goes_wrong_is_told_by_rung_and_status(
@@ -73,6 +72,13 @@ def test_what_goes_wrong_is_told_by_rung_and_status(
     assert run(mode, monkeypatch) == status
     assert re.fullmatch(f"linux-debian12-cloud: {summary}", capfd.readouterr().out.splitlines()[-1])
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_machine_that_does_not_start_speaks_for_itself(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("refuses", monkeypatch) == 2
+    assert capfd.readouterr() == ("", "bringup run: --kernel: not a bzImage\n")
 
 
 def test_the_machine_is_started_with_the_guests_settings_and_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
