@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,7 +52,7 @@ def bringup(accel: str = "vtx") -> Vmm:
         ]
         return TurnsProcess("bringup", command, TIMEOUT)
 
-    return Vmm("bringup", f"bringup --accel {accel}", start, exact=True)
+    return Vmm("bringup", f"version {version('bringup')}, --accel {accel}", start, exact=True)
 
 
 def qemu(counting: bool = False, program: str = "qemu-system-x86_64") -> Vmm:
@@ -61,7 +62,7 @@ def qemu(counting: bool = False, program: str = "qemu-system-x86_64") -> Vmm:
     """
     if shutil.which(program) is None:
         raise PerfError(f"{program} is not installed; --vmm-only bringup measures without it")
-    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.partition("\n")[0]
+    first_line = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.partition("\n")[0]
     icount = ["-icount", "shift=0,sleep=off"] if counting else []
 
     def start(boot: Boot) -> Process:
@@ -72,7 +73,7 @@ def qemu(counting: bool = False, program: str = "qemu-system-x86_64") -> Vmm:
         ]
         return Process("qemu", command, TIMEOUT)
 
-    return Vmm("qemu", f"{version or 'QEMU'}, -accel tcg", start, exact=counting)
+    return Vmm("qemu", f"{first_line or 'QEMU'}, -accel tcg", start, exact=counting)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ NOTES = "## Notes"
 _INTRODUCTION = """\
 `bringup perf --write` measures this and writes it here, all but the last section. Seconds are the VMM's CPU time, user
 and system. A ratio compares the two runs of a pair. Given are the median and, in brackets, the least and the greatest.
-An iteration of a REP counts as an instruction; *native* is the same program on the host's own processor."""
+An iteration of a REP counts as an instruction; *native* is the same program on the host's own processor. The first
+guest instruction is the kernel's, which on QEMU comes after its firmware's."""
 
 # Linux, Documentation/arch/x86/boot.rst: the setup header's magic, and where its version string is.
 _HEADER_MAGIC, _HEADER_VERSION = 0x202, 0x20E
