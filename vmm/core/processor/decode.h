@@ -94,7 +94,7 @@ bool set_up_x87(struct decode *d);  /* x87.c: D8h to DFh */
 bool set_up_simd(struct decode *d); /* simd.c: MMX and SSE rows of the 0F, 0F38 and 0F3A maps */
 
 #define HANDLERS(X)                                                                                                    \
-    /* fpu.c; none ends its trace */                                                                                   \
+    /* fpu.c; FXRSTOR, LDMXCSR, XRSTOR and XSETBV end their traces */                                                  \
     X(fxsave) X(fxrstor) X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(xsaveopt) X(xsavec) X(xgetbv) X(xsetbv) X(emms)    \
     X(fwait)                                                                                                           \
     /* system.c */                                                                                                     \

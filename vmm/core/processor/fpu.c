@@ -128,6 +128,15 @@ bool fpu_masks_changed(struct processor *cpu)
     return true;
 }
 
+/* The end of an instruction that ends its trace. */
+static const struct op *finish(struct processor *cpu, const struct op *op, bool mode_changed)
+{
+    rip_past(cpu, op);
+    if (unlikely(mode_changed))
+        LEAVE_TRACE;
+    return trace_jump(cpu);
+}
+
 HANDLER(fpu_leave_trace)
 {
     cpu->left += trace_of(op)->count - op->number - 1;
@@ -174,9 +183,7 @@ HANDLER(op_ldmxcsr)
     if (unlikely(value & ~MXCSR_VALID))
         raise_gp(cpu, op, 0);
     set_mxcsr(cpu, value);
-    if (unlikely(fpu_masks_changed(cpu)))
-        return fpu_leave_trace(cpu, op);
-    NEXT;
+    return finish(cpu, op, fpu_masks_changed(cpu));
 }
 
 HANDLER(op_stmxcsr)
@@ -327,9 +334,7 @@ HANDLER(op_fxsave)
 HANDLER(op_fxrstor)
 {
     demand_x87(cpu, op);
-    if (unlikely(fxrstor(cpu, op)))
-        return fpu_leave_trace(cpu, op);
-    NEXT;
+    return finish(cpu, op, fxrstor(cpu, op));
 }
 
 /* ---- XSAVE (SDM vol. 1, chapter 13): state components 0 and 1 ---- */
@@ -478,9 +483,7 @@ HANDLER(op_xsavec)
 HANDLER(op_xrstor)
 {
     demand_xsave(cpu, op);
-    if (unlikely(xrstor(cpu, op)))
-        return fpu_leave_trace(cpu, op);
-    NEXT;
+    return finish(cpu, op, xrstor(cpu, op));
 }
 
 static __attribute__((noinline)) uint32_t xinuse(struct processor *cpu)
@@ -518,5 +521,5 @@ HANDLER(op_xsetbv)
     if ((uint32_t)gpr[RCX] != 0 || !(value & COMPONENT_X87) || value & ~(uint64_t)XCR0_VALID)
         raise_gp(cpu, op, 0);
     cpu->s.registers.xcr0 = value;
-    NEXT;
+    return finish(cpu, op, false);
 }
