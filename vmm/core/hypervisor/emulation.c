@@ -105,7 +105,7 @@ static void emulated_exception(struct guest *guest, const struct emulate_outcome
     inject_exception(guest, outcome->vector, outcome->has_error ? (int64_t)outcome->error : NO_ERROR_CODE);
 }
 
-void emulate_device_access(struct guest *guest)
+void emulate_instruction_at_rip(struct guest *guest)
 {
     struct vcpu *vcpu = &guest->vcpu;
     const struct emulate_bus bus = {vcpu, bus_read, bus_write, bus_in, bus_out};

@@ -4,23 +4,21 @@
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
 
+static void exit_unexpected(struct guest *guest);
+
 /* ---- events ---- */
 
-/* The exception bitmap is clear, so an exception comes here only when someone sets it to watch: the guest gets it. */
+/* The exception bitmap holds #MF while the guest has CR0.NE clear, which VMX operation does not know: then no pin FERR#
+ * is wired, and the instruction goes on as with IGNNE# asserted. The emulator has the guest's CR0. */
 static void exit_exception_nmi(struct guest *guest)
 {
-    uint32_t information = vmcs_read(guest, EXIT_INTERRUPTION_INFORMATION), type = information & EVENT_TYPE;
-    if (type == EVENT_NMI)
+    uint32_t information = vmcs_read(guest, EXIT_INTERRUPTION_INFORMATION);
+    if ((information & EVENT_TYPE) == EVENT_NMI)
         return; /* the host's, and there it ends */
-    if (type >= EVENT_SOFTWARE_INTERRUPT)
-        vmcs_write(guest, ENTRY_INSTRUCTION_LENGTH, vmcs_read(guest, EXIT_INSTRUCTION_LENGTH));
-    if (information & EVENT_ERROR_CODE)
-        vmcs_write(guest, ENTRY_EXCEPTION_ERROR_CODE, vmcs_read(guest, EXIT_INTERRUPTION_ERROR_CODE));
-    if ((information & (EVENT_TYPE | EVENT_VECTOR)) == (EVENT_HARDWARE_EXCEPTION | VECTOR_PF))
-        guest->registers->cr2 = guest->exit.qualification;
-    vmcs_write(guest, ENTRY_INTERRUPTION_INFORMATION,
-               information & (EVENT_VALID | EVENT_ERROR_CODE | EVENT_TYPE | EVENT_VECTOR));
-    guest->vcpu.injecting = true;
+    if ((information & EVENT_VECTOR) == VECTOR_MF)
+        emulate_instruction_at_rip(guest);
+    else
+        exit_unexpected(guest);
 }
 
 /* The kick: the run loop knows why. */
@@ -31,6 +29,7 @@ static void exit_external_interrupt(struct guest *guest)
 
 static void exit_triple_fault(struct guest *guest)
 {
+    vmcs_write(guest, GUEST_RFLAGS, vmcs_read(guest, GUEST_RFLAGS) & ~(uint64_t)RFLAGS_RF); /* of an injected fault */
     vcpu_end(&guest->vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)guest->exit.rip);
 }
 
@@ -213,7 +212,7 @@ static void exit_io(struct guest *guest)
     bool in = qualification & 8, string = qualification & 16;
     struct vcpu *vcpu = &guest->vcpu;
     if (string) {
-        emulate_device_access(guest);
+        emulate_instruction_at_rip(guest);
         return;
     }
     uint32_t mask = 0xffffffffu >> (32 - 8 * size);
@@ -244,7 +243,7 @@ static void exit_ept_violation(struct guest *guest)
         if (guest->exit.qualification & NMI_UNBLOCKED_BY_IRET) /* which has not happened yet */
             vmcs_write(guest, GUEST_INTERRUPTIBILITY_STATE,
                        vmcs_read(guest, GUEST_INTERRUPTIBILITY_STATE) | BLOCKED_BY_NMI);
-        emulate_device_access(guest);
+        emulate_instruction_at_rip(guest);
     }
 }
 

@@ -135,10 +135,10 @@ void fill_ones(struct guest *guest);
 /* NULL when any of it is not RAM. */
 uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size);
 
-/* ---- emulation.c: instructions that touch devices ---- */
+/* ---- emulation.c: instructions on devices, and others that the processor does not finish by itself ---- */
 
-/* The instruction at RIP by the emulator, RAM and the board behind it; a REP goes on until the run loop must look. */
-void emulate_device_access(struct guest *guest);
+/* By the emulator, with RAM and the board behind it; a REP goes on until the run loop must look. */
+void emulate_instruction_at_rip(struct guest *guest);
 void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, uint32_t vectoring);
 
 #endif

@@ -41,7 +41,6 @@ static void write_controls(struct guest *guest)
                         EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_SAVE_EFER, 0));
     vmcs_write(guest, ENTRY_CONTROLS,
                controls(guest, IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_EFER, 0));
-    vmcs_write(guest, EXCEPTION_BITMAP, 0);
     vmcs_write(guest, VIRTUAL_PROCESSOR_ID, VPID);
     vmcs_write(guest, EPT_POINTER, guest->ept_pointer);
     vmcs_write(guest, MSR_BITMAP_ADDRESS, guest->layout.msr_bitmap);
