@@ -332,6 +332,28 @@ def test_transmit_interrupt_drives_an_edge_a_burst(board: Any) -> None:
     assert board.printed()[0] == text
 
 
+def test_what_a_write_makes_due_happens_at_once(board: Any) -> None:
+    board.redirect(4, 0x44)
+    board.outb(0x3FC, 8)
+    board.outb(0x3F9, 2)
+    assert board.acknowledge() == 0x44
+    board.lapic(0xB0, 0)
+    board.outb(0x3F8, 65)  # THR fills and empties: a new edge
+    assert board.acknowledge() == 0x44
+
+
+def test_what_is_due_happens_before_an_access(board: Any) -> None:
+    board.type(b"k")
+    board.now += MILLISECOND  # and nobody called board_advance
+    assert board.inb(0x3FD) & 1
+    board.lapic(0x3E0, 0xB)
+    board.lvt(0, 0x50)
+    board.lapic(0x380, 1000)
+    board.now += MILLISECOND
+    assert board.lapic(0x220) == 0
+    assert board.lapic(0x200 + 16 * (0x50 // 32)) == 1 << 0x50 % 32
+
+
 def test_rtc_interrupt(board: Any) -> None:
     board.redirect(8, 0x48)
     board.outb(0x70, 0x0B)

@@ -236,6 +236,39 @@ def test_like_the_stepped_model(lib: Any, ffi: Any, channel: int, gate: int, ste
             pair.act(kind, value)
 
 
+# Corners that random steps seldom meet: (ticks to wait, action, value) on counter 2.
+@pytest.mark.parametrize(
+    "script",
+    [
+        # GATE falls while OUT of mode 3, or of mode 2, is low
+        [(0, "control", 0x36), (0, "write", 8), (0, "write", 0), (6, "gate", 0), (3, "gate", 1), (9, "gate", 0)],
+        [(0, "control", 0x14), (0, "write", 4), (4, "gate", 0), (1, "gate", 1), (1, "read back", 2)],
+        # ... while a new count waits for the end of the cycle: it is not loaded, and NULL COUNT says so
+        [(0, "control", 0x14), (0, "write", 9), (3, "write", 5), (1, "gate", 0), (20, "read back", 1), (0, "read", 0)],
+        [(0, "control", 0x14), (0, "write", 9), (3, "write", 5), (20, "read back", 1), (0, "read", 0)],
+        # one byte is all that a latch of an LSB-only or MSB-only counter holds
+        [(0, "control", 0x14), (0, "write", 99), (5, "latch", 0), (5, "read", 0), (5, "read", 0)],
+        [(0, "control", 0x24), (0, "write", 99), (5, "latch", 0), (300, "read", 0), (300, "read", 0)],
+        # the second byte of a word in mode 0 restarts it, the first stops it
+        [(0, "control", 0x30), (0, "write", 3), (0, "write", 0), (9, "write", 7), (9, "read", 0), (0, "write", 0)],
+        # modes 1 and 5 retriggered before and after the end
+        [(0, "control", 0x12), (0, "write", 5), (2, "gate", 0), (1, "gate", 1), (3, "gate", 0), (0, "gate", 1)],
+        [(0, "control", 0x1A), (0, "write", 5), (0, "gate", 0), (1, "gate", 1), (9, "gate", 0), (1, "gate", 1)],
+    ],
+)
+def test_corners_like_the_stepped_model(lib: Any, ffi: Any, script: list[tuple[int, str, int]]) -> None:
+    pair = Pair(lib, ffi, 2)
+    pair.act("gate", 1)
+    for pause, kind, value in script:
+        for _ in range(pause):
+            pair.wait(1)
+            pair.act("look", 0)
+        pair.act(kind, value)
+    for _ in range(30):
+        pair.wait(1)
+        pair.act("look", 0)
+
+
 @pytest.fixture
 def pit(lib: Any, ffi: Any) -> Any:
     pit = ffi.new("struct pit *")
