@@ -259,6 +259,12 @@ static void bare_get_registers(const struct vcpu *vcpu, struct vcpu_registers *r
     memcpy(registers->segment, s->seg, sizeof registers->segment);
 }
 
+static void load_pdptes(struct processor *cpu, void *argument)
+{
+    (void)argument;
+    mmu_load_pdpte(cpu, NULL, cpu->s.cr3);
+}
+
 static void bare_set_registers(struct vcpu *vcpu, const struct vcpu_registers *registers)
 {
     struct processor *cpu = vcpu->processor;
@@ -288,6 +294,10 @@ static void bare_set_registers(struct vcpu *vcpu, const struct vcpu_registers *r
     cpu->leave = LEAVE_NONE;
     cpu_update(cpu);
     mmu_flush(cpu, true);
+    if (s->cr0 & CR0_PG && s->cr4 & CR4_PAE && !long_mode(cpu)) {
+        cpu_protect(cpu, load_pdptes, NULL); /* malformed ones stay as they were, and fault when they are used */
+        cpu->leave = LEAVE_NONE;
+    }
 }
 
 static bool bare_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)

@@ -94,17 +94,17 @@ bool set_up_bit(struct decode *d)
 
 /* ---- scans and counts ---- */
 
-/* BSF and BSR of zero leave the destination as it was, as all silicon does. */
-#define SCAN(bits, name, insn)                                                                                         \
+/* BSF and BSR of zero leave the destination as it was, as all silicon does. The flags besides ZF, undefined in the SDM,
+ * are clear on every host. */
+#define SCAN(bits, name, expression)                                                                                   \
     static inline __attribute__((always_inline)) void name##_##bits(struct processor *cpu, const struct op *op,        \
                                                                     uint##bits##_t source)                            \
     {                                                                                                                  \
-        uint##bits##_t result = REG##bits(cpu, op->dst);                                                               \
-        uint32_t flags;                                                                                                \
-        __asm__(insn " %[b], %[a]" HOST_FLAGS : [a] "+r"(result), "=&a"(flags) : [b] "r"(source) : "cc");              \
-        cpu->s.flags = flags;                                                                                          \
-        SET##bits(cpu, op->dst, result);                                                                               \
+        cpu->s.flags = source ? 0 : FLAG_ZF;                                                                           \
+        SET##bits(cpu, op->dst, source ? (expression) : REG##bits(cpu, op->dst));                                      \
     }                                                                                                                  \
+    SCAN_FORMS(bits, name)
+#define SCAN_FORMS(bits, name)                                                                                         \
     static HANDLER(name##_r_##bits)                                                                                    \
     {                                                                                                                  \
         name##_##bits(cpu, op, REG##bits(cpu, op->src));                                                               \
@@ -115,10 +115,22 @@ bool set_up_bit(struct decode *d)
         name##_##bits(cpu, op, load##bits(cpu, op, ea_any(cpu, op, bits / 8, false), op->seg));                        \
         NEXT;                                                                                                          \
     }
-WORDS(SCAN, bsf, "bsf") WORDS(SCAN, bsr, "bsr") WORDS(SCAN, popcnt, "popcnt")
+WORDS(SCAN, bsf, (unsigned)__builtin_ctzll(source))
+WORDS(SCAN, bsr, 63 - (unsigned)__builtin_clzll(source))
 
-/* TZCNT and LZCNT may be absent on the host (they would run as BSF and BSR there), so they are computed: CF is set for
- * zero input, ZF for zero output; the rest is undefined and cleared. */
+/* All flags but ZF are cleared (SDM). */
+#define POPCNT(bits, ...)                                                                                              \
+    static inline void popcnt_##bits(struct processor *cpu, const struct op *op, uint##bits##_t source)                \
+    {                                                                                                                  \
+        cpu->s.flags = source ? 0 : FLAG_ZF;                                                                           \
+        uint64_t ones = source;                                                                                        \
+        __asm__("popcnt %0, %0" : "+r"(ones) : : "cc");                                                                \
+        SET##bits(cpu, op->dst, ones);                                                                                 \
+    }                                                                                                                  \
+    SCAN_FORMS(bits, popcnt)
+WORDS(POPCNT, )
+
+/* CF is set for zero input, ZF for zero output; the rest is undefined and cleared. */
 #define COUNT(bits, name, expression)                                                                                  \
     static inline __attribute__((always_inline)) void name##_##bits(struct processor *cpu, const struct op *op,        \
                                                                     uint##bits##_t source)                            \
@@ -127,24 +139,15 @@ WORDS(SCAN, bsf, "bsf") WORDS(SCAN, bsr, "bsr") WORDS(SCAN, popcnt, "popcnt")
         cpu->s.flags = (source ? 0 : FLAG_CF) | (result ? 0 : FLAG_ZF);                                                \
         SET##bits(cpu, op->dst, result);                                                                               \
     }                                                                                                                  \
-    static HANDLER(name##_r_##bits)                                                                                    \
-    {                                                                                                                  \
-        name##_##bits(cpu, op, REG##bits(cpu, op->src));                                                               \
-        NEXT;                                                                                                          \
-    }                                                                                                                  \
-    static HANDLER(name##_m_##bits)                                                                                    \
-    {                                                                                                                  \
-        name##_##bits(cpu, op, load##bits(cpu, op, ea_any(cpu, op, bits / 8, false), op->seg));                        \
-        NEXT;                                                                                                          \
-    }
+    SCAN_FORMS(bits, name)
 WORDS(COUNT, tzcnt, (unsigned)__builtin_ctzll(source))
 WORDS(COUNT, lzcnt, (unsigned)__builtin_clzll(source) - (64 - (unsigned)(8 * sizeof source)))
 
 bool set_up_bit_scan(struct decode *d)
 {
-#define SCAN_FORMS(name) {BY_WORD(name, r), BY_WORD(name, m)}
-    static const handler table[5][2][4] = {SCAN_FORMS(bsf), SCAN_FORMS(bsr), SCAN_FORMS(popcnt), SCAN_FORMS(tzcnt),
-                                           SCAN_FORMS(lzcnt)};
+#define BOTH_FORMS(name) {BY_WORD(name, r), BY_WORD(name, m)}
+    static const handler table[5][2][4] = {BOTH_FORMS(bsf), BOTH_FORMS(bsr), BOTH_FORMS(popcnt), BOTH_FORMS(tzcnt),
+                                           BOTH_FORMS(lzcnt)};
     unsigned which = d->row->arg;
     if (which == 2 && !d->rep)
         return false;

@@ -2,38 +2,41 @@
 #include "integer.h"
 #include "operands.h"
 
+/* CF and OF say that the product does not fit into its low half. SF, ZF and PF, which the SDM leaves undefined, are
+ * those of the low half and AF is clear, on every host. */
+#define PRODUCT_FLAGS(bits, ...)                                                                                       \
+    static inline void product_flags##bits(struct processor *cpu, uint##bits##_t low, bool overflow)                   \
+    {                                                                                                                  \
+        uint32_t flags;                                                                                                \
+        __asm__("test %1, %1\n\tlahf" : "=&a"(flags) : "r"(low) : "cc");                                               \
+        cpu->s.flags = (flags & (FLAG_SF | FLAG_ZF | FLAG_PF)) | (overflow ? FLAG_CF | FLAG_OF : 0);                   \
+    }
+SIZES(PRODUCT_FLAGS)
+
 /* ---- MUL and IMUL into double width ---- */
 
 #define LOW(bits, cpu) REG##bits(cpu, GPR_OFFSET(RAX))
 #define HIGH(bits, cpu) REG##bits(cpu, GPR_OFFSET(RDX))
 
-/* The product is in rDX:rAX, so the flags are taken before AX is reused. */
-#define WIDE(bits, name, insn)                                                                                         \
-    static inline __attribute__((always_inline)) void name##bits(struct processor *cpu, uint##bits##_t b)              \
+#define WIDE(bits, name, half, whole)                                                                                  \
+    static inline void name##bits(struct processor *cpu, uint##bits##_t b)                                             \
     {                                                                                                                  \
-        uint##bits##_t low = LOW(bits, cpu), high;                                                                     \
-        uint64_t rax = low, product;                                                                                   \
-        __asm__(insn " %[b]\n\tmov %%rax, %[product]" HOST_FLAGS                                                       \
-                : "+a"(rax), "=&d"(high), [product] "=&r"(product)                                                     \
-                : [b] "r"(b)                                                                                           \
-                : "cc");                                                                                               \
-        cpu->s.flags = rax;                                                                                            \
-        SET##bits(cpu, GPR_OFFSET(RAX), product);                                                                      \
-        SET##bits(cpu, GPR_OFFSET(RDX), high);                                                                         \
+        whole product = (whole)(half)LOW(bits, cpu) * (half)b;                                                         \
+        SET##bits(cpu, GPR_OFFSET(RAX), (uint##bits##_t)product);                                                      \
+        SET##bits(cpu, GPR_OFFSET(RDX), (uint##bits##_t)(product >> bits));                                            \
+        product_flags##bits(cpu, product, product != (half)product);                                                   \
     }
-#define WIDE8(name, insn)                                                                                              \
+#define WIDE8(name, half, whole)                                                                                       \
     static inline void name##8(struct processor *cpu, uint8_t b)                                                       \
     {                                                                                                                  \
-        uint64_t rax = LOW(8, cpu), product;                                                                           \
-        __asm__(insn " %[b]\n\tmov %%rax, %[product]" HOST_FLAGS                                                       \
-                : "+a"(rax), [product] "=&r"(product)                                                                  \
-                : [b] "r"(b)                                                                                           \
-                : "cc");                                                                                               \
-        cpu->s.flags = rax;                                                                                            \
+        whole product = (half)LOW(8, cpu) * (half)b;                                                                   \
         SET16(cpu, GPR_OFFSET(RAX), product);                                                                          \
+        product_flags8(cpu, product, product != (half)product);                                                        \
     }
-WIDE8(mul, "mul") WIDE(16, mul, "mul") WIDE(32, mul, "mul") WIDE(64, mul, "mul")
-WIDE8(imul, "imul") WIDE(16, imul, "imul") WIDE(32, imul, "imul") WIDE(64, imul, "imul")
+WIDE8(mul, uint8_t, uint16_t) WIDE(16, mul, uint16_t, uint32_t) WIDE(32, mul, uint32_t, uint64_t)
+WIDE(64, mul, uint64_t, unsigned __int128)
+WIDE8(imul, int8_t, int16_t) WIDE(16, imul, int16_t, int32_t) WIDE(32, imul, int32_t, int64_t)
+WIDE(64, imul, int64_t, __int128)
 
 /* ---- DIV and IDIV: false for #DE. Flags (undefined) stay as they are. ---- */
 
@@ -152,14 +155,13 @@ bool set_up_multiply(struct decode *d)
 
 /* ---- IMUL r, r/m[, imm] ---- */
 
-#define IMUL(bits)                                                                                                     \
+#define IMUL(bits, whole)                                                                                              \
     static inline __attribute__((always_inline)) uint##bits##_t imul2_##bits(struct processor *cpu, uint##bits##_t a,  \
                                                                             uint##bits##_t b)                         \
     {                                                                                                                  \
-        uint32_t flags;                                                                                                \
-        __asm__("imul %[b], %[a]" HOST_FLAGS : [a] "+r"(a), "=&a"(flags) : [b] "r"(b) : "cc");                         \
-        cpu->s.flags = flags;                                                                                          \
-        return a;                                                                                                      \
+        whole product = (whole)(int##bits##_t)a * (int##bits##_t)b;                                                    \
+        product_flags##bits(cpu, product, product != (int##bits##_t)product);                                          \
+        return product;                                                                                                \
     }                                                                                                                  \
     static HANDLER(imul_rr_##bits)                                                                                     \
     {                                                                                                                  \
@@ -183,7 +185,7 @@ bool set_up_multiply(struct decode *d)
         SET##bits(cpu, op->dst, imul2_##bits(cpu, a, op->imm));                                                        \
         NEXT;                                                                                                          \
     }
-IMUL(16) IMUL(32) IMUL(64)
+IMUL(16, int32_t) IMUL(32, int64_t) IMUL(64, __int128)
 
 bool set_up_imul(struct decode *d)
 {

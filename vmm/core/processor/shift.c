@@ -1,25 +1,38 @@
-/* Rotates and shifts, SHLD and SHRD. A masked count of zero changes nothing, flags included; other flags that the SDM
- * leaves undefined are the host's. */
+/* Rotates and shifts, SHLD and SHRD.
+ *
+ * A masked count of zero changes nothing, flags included. Where the SDM leaves flags undefined, silicon differs from
+ * vendor to vendor; here they are the same on every host: AF is clear after a shift, and OF follows for any count the
+ * rule that defines it for a count of one. */
 #include "integer.h"
 #include "operands.h"
 
-/* The guest's flags go in first: rotates keep SF ZF AF PF, RCL and RCR read CF. SAHF does not load OF, which every
- * shift writes. */
-#define SHIFT(bits, name, insn)                                                                                        \
+/* OF after a shift or rotate to the left: the top bit is not what CF is. */
+#define OF_LEFT(bits, result, flags) ((uint32_t)((result) >> (bits - 1)) ^ (flags) >> 8)
+/* To the right: the two top bits differ. */
+#define OF_RIGHT(bits, result, flags) ((uint32_t)((result) >> (bits - 1) ^ (result) >> (bits - 2)))
+/* SAR keeps the sign. */
+#define OF_NEVER(bits, result, flags) 0u
+
+/* The guest's flags go in first: rotates keep SF ZF AF PF, RCL and RCR read CF. */
+#define SHIFT(bits, name, insn, keeps, of)                                                                             \
     static inline __attribute__((always_inline)) uint##bits##_t name##bits(struct processor *cpu, uint##bits##_t a,    \
                                                                           uint8_t count)                              \
     {                                                                                                                  \
         count &= bits == 64 ? 63 : 31;                                                                                 \
         if (count) {                                                                                                   \
             uint32_t flags = cpu->s.flags;                                                                             \
-            __asm__("sahf\n\t" insn " %%cl, %[a]" HOST_FLAGS : [a] "+r"(a), "+a"(flags) : "c"(count) : "cc");          \
-            cpu->s.flags = flags;                                                                                      \
+            __asm__("sahf\n\t" insn " %%cl, %[a]\n\tlahf" : [a] "+r"(a), "+a"(flags) : "c"(count) : "cc");            \
+            cpu->s.flags = (flags & (keeps)) | (of(bits, a, flags) & FLAG_OF);                                         \
         }                                                                                                              \
         return a;                                                                                                      \
     }
+#define KEEPS_SHIFT (FLAG_SF | FLAG_ZF | FLAG_PF | FLAG_CF)
+#define KEEPS_ROTATE (KEEPS_SHIFT | FLAG_AF)
 #define ALL_SHIFTS(bits, ...)                                                                                          \
-    SHIFT(bits, rol, "rol") SHIFT(bits, ror, "ror") SHIFT(bits, shl, "shl") SHIFT(bits, shr, "shr") SHIFT(bits, sar, "sar") \
-    SHIFT(bits, rcl, "rcl") SHIFT(bits, rcr, "rcr")
+    SHIFT(bits, rol, "rol", KEEPS_ROTATE, OF_LEFT) SHIFT(bits, ror, "ror", KEEPS_ROTATE, OF_RIGHT)                     \
+    SHIFT(bits, rcl, "rcl", KEEPS_ROTATE, OF_LEFT) SHIFT(bits, rcr, "rcr", KEEPS_ROTATE, OF_RIGHT)                     \
+    SHIFT(bits, shl, "shl", KEEPS_SHIFT, OF_LEFT) SHIFT(bits, shr, "shr", KEEPS_SHIFT, OF_RIGHT)                       \
+    SHIFT(bits, sar, "sar", KEEPS_SHIFT, OF_NEVER)
 SIZES(ALL_SHIFTS)
 
 #define FORMS(bits, name)                                                                                              \
@@ -68,25 +81,61 @@ bool set_up_shift(struct decode *d)
     return true;
 }
 
-/* 16-bit counts above 16 are undefined in the SDM: the host decides. */
-#define DOUBLE_SHIFT(bits, name, insn)                                                                                 \
+/* With 16-bit operands and a count above 16, where the SDM leaves all undefined, the destination's bits follow the
+ * source's, as on Intel's processors. */
+static inline uint16_t double_left16(uint16_t a, uint16_t b, unsigned count, bool *carry)
+{
+    uint64_t chain = (uint64_t)a << 32 | (uint64_t)b << 16 | a;
+    *carry = chain >> (48 - count) & 1;
+    return chain << count >> 32;
+}
+static inline uint16_t double_right16(uint16_t a, uint16_t b, unsigned count, bool *carry)
+{
+    uint64_t chain = (uint64_t)a << 32 | (uint64_t)b << 16 | a;
+    *carry = chain >> (count - 1) & 1;
+    return chain >> count;
+}
+
+static inline uint32_t result_flags16(uint16_t result, bool carry)
+{
+    uint32_t flags;
+    __asm__("test %w1, %w1\n\tlahf" : "=a"(flags) : "r"(result) : "cc");
+    return (flags & (FLAG_SF | FLAG_ZF | FLAG_PF)) | (carry ? FLAG_CF : 0);
+}
+
+#define DOUBLE_SHIFT16(name, chain, of)                                                                                \
+    static inline uint16_t name##16(struct processor *cpu, uint16_t a, uint16_t b, uint8_t count)                      \
+    {                                                                                                                  \
+        bool carry;                                                                                                    \
+        count &= 31;                                                                                                   \
+        if (count) {                                                                                                   \
+            a = chain(a, b, count, &carry);                                                                            \
+            uint32_t flags = result_flags16(a, carry);                                                                 \
+            cpu->s.flags = flags | (of(16, a, flags) & FLAG_OF);                                                       \
+        }                                                                                                              \
+        return a;                                                                                                      \
+    }
+#define DOUBLE_SHIFT(bits, name, insn, of)                                                                             \
     static inline __attribute__((always_inline)) uint##bits##_t name##bits(struct processor *cpu, uint##bits##_t a,    \
                                                                           uint##bits##_t b, uint8_t count)            \
     {                                                                                                                  \
         count &= bits == 64 ? 63 : 31;                                                                                 \
         if (count) {                                                                                                   \
-            uint32_t flags = cpu->s.flags;                                                                             \
-            __asm__("sahf\n\t" insn " %%cl, %[b], %[a]" HOST_FLAGS                                                     \
-                    : [a] "+r"(a), "+a"(flags)                                                                         \
-                    : [b] "r"(b), "c"(count)                                                                           \
-                    : "cc");                                                                                           \
-            cpu->s.flags = flags;                                                                                      \
+            uint32_t flags;                                                                                            \
+            __asm__(insn " %%cl, %[b], %[a]\n\tlahf" : [a] "+r"(a), "=&a"(flags) : [b] "r"(b), "c"(count) : "cc");     \
+            cpu->s.flags = (flags & KEEPS_SHIFT) | (of(bits, a, flags) & FLAG_OF);                                     \
         }                                                                                                              \
         return a;                                                                                                      \
-    }                                                                                                                  \
+    }
+DOUBLE_SHIFT16(shld, double_left16, OF_LEFT) DOUBLE_SHIFT(32, shld, "shld", OF_LEFT)
+DOUBLE_SHIFT(64, shld, "shld", OF_LEFT)
+DOUBLE_SHIFT16(shrd, double_right16, OF_RIGHT) DOUBLE_SHIFT(32, shrd, "shrd", OF_RIGHT)
+DOUBLE_SHIFT(64, shrd, "shrd", OF_RIGHT)
+
+#define DOUBLE_FORMS(bits, name)                                                                                       \
     static HANDLER(name##_##bits)                                                                                      \
     {                                                                                                                  \
-        uint8_t count = op->imm & 0x100 ? REG8(cpu, GPR_OFFSET(RCX)) : op->imm;                                         \
+        uint8_t count = op->imm & 0x100 ? REG8(cpu, GPR_OFFSET(RCX)) : op->imm;                                        \
         SET##bits(cpu, op->dst, name##bits(cpu, REG##bits(cpu, op->dst), REG##bits(cpu, op->src), count));             \
         NEXT;                                                                                                          \
     }                                                                                                                  \
@@ -98,8 +147,8 @@ bool set_up_shift(struct decode *d)
         mem_modify_end(cpu, op, at);                                                                                   \
         NEXT;                                                                                                          \
     }
-DOUBLE_SHIFT(16, shld, "shld") DOUBLE_SHIFT(32, shld, "shld") DOUBLE_SHIFT(64, shld, "shld")
-DOUBLE_SHIFT(16, shrd, "shrd") DOUBLE_SHIFT(32, shrd, "shrd") DOUBLE_SHIFT(64, shrd, "shrd")
+DOUBLE_FORMS(16, shld) DOUBLE_FORMS(32, shld) DOUBLE_FORMS(64, shld)
+DOUBLE_FORMS(16, shrd) DOUBLE_FORMS(32, shrd) DOUBLE_FORMS(64, shrd)
 
 bool set_up_double_shift(struct decode *d)
 {
