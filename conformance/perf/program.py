@@ -27,7 +27,7 @@ FIRST_FLAGS = "-nostdlib -static -no-pie -Wl,--oformat=binary,--entry=0,-Ttext=0
 
 @dataclass(frozen=True)
 class Workload:
-    """One measured loop of guest/init.c; `units` of it are some 10^8 instructions, and more where iterations of REP are cheap."""
+    """One measured loop of guest/init.c; `units` of it are some 10^8 instructions, more where REP makes them cheap."""
 
     name: str
     title: str
