@@ -339,6 +339,7 @@ def test_what_a_write_makes_due_happens_at_once(board: Any) -> None:
     assert board.acknowledge() == 0x44
     board.lapic(0xB0, 0)
     board.outb(0x3F8, 65)  # THR fills and empties: a new edge
+    assert board.pending
     assert board.acknowledge() == 0x44
 
 
