@@ -62,7 +62,8 @@ class Report:
         date = datetime.now(UTC).date()
         runs = f"{self.pairs} pairs in alternating order" if len(self.vmms) == 2 else f"{self.pairs} runs"
         vmms = "; ".join(f"{vmm.name} is {vmm.title}" for vmm in self.vmms)
-        text = f"{date}, {host()}; {runs}; guest with {RAM // MIB} MiB, Linux {self.kernel}; {vmms}."
+        load = f"load average {os.getloadavg()[1]:.1f}"
+        text = f"{date}, {host()}, {load}; {runs}; guest with {RAM // MIB} MiB, Linux {self.kernel}; {vmms}."
         return textwrap.fill(text, 120, break_on_hyphens=False)
 
     def _tables(self) -> list[list[list[str]]]:
