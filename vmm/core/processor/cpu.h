@@ -157,6 +157,7 @@ struct processor {
      * linear address */
     uint64_t jump_tag;
     uint32_t shadow; /* interruptibility bits of the one instruction that runs in their shadow (run.c) */
+    bool resuming;   /* RFLAGS.RF was set for it */
 
     /* An operand that is not one piece of plain RAM is assembled here (memory.h). */
     _Alignas(64) uint8_t bounce[64];

@@ -20,6 +20,32 @@ uint64_t cpu_count_at(const struct processor *cpu, const struct op *op)
     return op ? count - trace_of(op)->count + op->number : count;
 }
 
+/* ---- the state that one instruction uses up: interrupt shadows and RFLAGS.RF (SDM vol. 3, 18.3.1.1) ---- */
+
+static void enter_shadow(struct processor *cpu)
+{
+    cpu->shadow = cpu->s.interruptibility & SHADOWS;
+    cpu->resuming = cpu->s.system_flags & RFLAGS_RF;
+    cpu->s.interruptibility &= ~SHADOWS;
+    cpu->s.system_flags &= ~(uint64_t)RFLAGS_RF;
+}
+
+/* The instruction did not retire. */
+static void leave_shadow(struct processor *cpu)
+{
+    cpu->s.interruptibility |= cpu->shadow;
+    if (cpu->resuming)
+        cpu->s.system_flags |= RFLAGS_RF;
+    cpu->shadow = 0;
+    cpu->resuming = false;
+}
+
+static void forget_shadow(struct processor *cpu)
+{
+    cpu->shadow = 0;
+    cpu->resuming = false;
+}
+
 /* ---- unwinding ---- */
 
 _Noreturn void leave_run(struct processor *cpu, const struct op *op, enum leave why)
@@ -30,8 +56,7 @@ _Noreturn void leave_run(struct processor *cpu, const struct op *op, enum leave 
         if (!(cpu->mode & MODE_CODE64))
             cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
     }
-    cpu->s.interruptibility |= cpu->shadow; /* its instruction did not retire */
-    cpu->shadow = 0;
+    leave_shadow(cpu);
     cpu->leave = why;
     __builtin_longjmp(cpu->unwind, 1);
 }
@@ -99,17 +124,16 @@ static bool swallows_single_step(const struct op *op)
     return op->fn == op_int || op->fn == op_int3 || op->fn == op_into || op->fn == op_syscall || op->fn == op_sysenter;
 }
 
-/* One instruction: in the shadow of STI or MOV SS, or single-stepped. */
+/* One instruction: in the shadow of STI or MOV SS, with RFLAGS.RF, or single-stepped. */
 static void run_alone(struct processor *cpu)
 {
     bool step = cpu->s.system_flags & RFLAGS_TF;
     allow(cpu, 1);
     struct trace *trace = trace_limited(cpu, 1);
     step = step && !swallows_single_step(trace->op);
-    cpu->shadow = cpu->s.interruptibility & SHADOWS;
-    cpu->s.interruptibility &= ~SHADOWS;
+    enter_shadow(cpu);
     execute(cpu, trace);
-    cpu->shadow = 0;
+    forget_shadow(cpu);
     if (step && !(cpu->s.interruptibility & BLOCKING_BY_MOV_SS))
         cpu->s.pending_debug |= DR6_BS;
 }
@@ -173,7 +197,7 @@ static void run_until(struct processor *cpu, void *argument)
             cpu->leave = LEAVE_BUDGET;
             return;
         }
-        if (unlikely(cpu->s.interruptibility & SHADOWS || cpu->s.system_flags & RFLAGS_TF))
+        if (unlikely(cpu->s.interruptibility & SHADOWS || cpu->s.system_flags & (RFLAGS_TF | RFLAGS_RF)))
             run_alone(cpu);
         else
             run_slice(cpu, target - count);
@@ -230,10 +254,9 @@ enum leave cpu_run_iterations(struct processor *cpu, uint64_t iterations, uint64
 {
     uint64_t before = cpu->s.count;
     begin(cpu);
-    cpu->shadow = cpu->s.interruptibility & SHADOWS;
-    cpu->s.interruptibility &= ~SHADOWS;
+    enter_shadow(cpu);
     enum leave why = cpu_protect(cpu, run_iterations, &iterations);
-    cpu->shadow = 0;
+    forget_shadow(cpu);
     end(cpu);
     *done = cpu->s.count - before;
     return why ? why : LEAVE_BUDGET;
