@@ -97,7 +97,7 @@ print32:
 
 .code64
 wide:
-    mov rsi, 0x8000000000 + long_text
+    movabs rsi, offset long_text + 0x8000000000
     mov edx, COM1
 1:  lodsb
     test al, al
