@@ -7,7 +7,7 @@ boot: .venv/installed
 test: .venv/installed
 	@.venv/bin/tox run
 
-.venv/installed: pyproject.toml setup.py $(wildcard vmm/core/*.* vmm/core/*/*.[ch]) | system
+.venv/installed: pyproject.toml setup.py $(wildcard vmm/core/*.[ch] vmm/core/*/*.[ch] vmm/core/build.py) | system
 	@echo "Installing into .venv (compiles the core)"
 	@$(PYTHON) -m venv .venv && .venv/bin/pip install --quiet --editable '.[dev]' && touch $@
 
