@@ -17,9 +17,9 @@ FOLDERS = (".", "processor", "hypervisor", "chipset")
 # The interpreter's handlers call from inline assembly (processor/memory.h): nothing may live below the stack pointer.
 C_FLAGS = ["-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fvisibility=hidden", "-mno-red-zone", "-g"]
 RELEASE = ["-O2", "-fcf-protection=none"]
-# -fwrapv, which Python's own flags bring, would define the signed overflows that are to be found; asserts are kept.
-SANITIZE = ["-O1", "-UNDEBUG", "-fno-wrapv", "-fno-omit-frame-pointer", "-U_FORTIFY_SOURCE"]
-SANITIZE += ["-DBRINGUP_LOOP_DISPATCH"]  # an instrumented handler cannot end in a tail call
+# -fwrapv, which Python's own flags bring, would define the signed overflows that are to be found; asserts are kept; an
+# instrumented handler cannot end in a tail call.
+SANITIZE = ["-O1", "-UNDEBUG", "-fno-wrapv", "-fno-omit-frame-pointer", "-U_FORTIFY_SOURCE", "-DBRINGUP_LOOP_DISPATCH"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
@@ -41,13 +41,12 @@ def sources() -> list[str]:
 def builder() -> FFI:
     """What setup.py's `cffi_modules` asks for."""
     sanitize = os.environ.get("BRINGUP_SANITIZE", "0") not in ("", "0")
-    headers = [name for name in HEADERS if (CORE / name).exists()]
     ffi = FFI()
-    for name in headers:
+    for name in HEADERS:
         ffi.cdef(declarations((CORE / name).read_text()))
     ffi.set_source(
         "bringup.vmm.core._core",
-        "\n".join(f'#include "{name}"' for name in headers),
+        "\n".join(f'#include "{name}"' for name in HEADERS),
         sources=sources(),
         depends=sorted(str(path) for path in CORE.rglob("*.h")),
         include_dirs=[str(CORE)],
