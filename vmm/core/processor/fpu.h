@@ -1,8 +1,8 @@
 /* x87, MMX and SSE state.
  *
- * The XMM registers, FCW and the mask and control bits of MXCSR always are in vcpu_state. The x87 registers with FSW and
- * FTW, and the exception flags of MXCSR, move into the host's own registers when an instruction first needs them and
- * come back by fpu_leave: at the end of a run, and before anything looks at them in memory.
+ * The XMM registers, FCW and the mask and control bits of MXCSR always are in vcpu_state. The x87 registers with FSW
+ * and FTW, and the exception flags of MXCSR, move into the host's own registers when an instruction first needs them
+ * and come back by fpu_leave: at the end of a run, and before anything looks at them in memory.
  *
  * In the host's registers all exceptions are masked, so that nothing here ever traps. While the guest has one unmasked
  * (MODE_FPU_CHECKED, MODE_SSE_CHECKED) its instructions run one by one under supervision instead. The C compiler must

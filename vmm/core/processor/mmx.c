@@ -209,7 +209,7 @@ static HANDLER(movd_load)
     NEXT;
 }
 
-/* To memory: the transition only after the operand is known to be good, so the register is looked up where it now is. */
+/* The transition comes only after the operand is known to be good. */
 static __attribute__((noinline)) void store(struct processor *cpu, const struct op *op, unsigned size)
 {
     uint64_t linear = ea_any(cpu, op, size, true);

@@ -1,8 +1,12 @@
 /* SSE to SSE4.2 by the host's own instructions on the guest's registers in memory.
  *
  * simd_rows.h lists the instructions by form; a form makes the handlers of its instructions: on a register, and on
- * memory for each kind of address. An access that the fast path cannot do ends in simd_operand, operand_general or store_slow.
- * Instructions with an immediate call one of 256 stubs, `op $imm, %xmm1, %xmm0; ret`. */
+ * memory for each kind of address. An access that the fast path cannot do ends in simd_operand, operand_general or
+ * store_slow. Instructions with an immediate call one of 256 stubs, `op $imm, %xmm1, %xmm0; ret`.
+ *
+ * What is not exact, only while exceptions are unmasked: PE beside an unmasked underflow (the result's exactness is
+ * judged as a denormal, not with an exponent of any size), and the flags that the second step of DPPS and DPPD adds to
+ * an exception of the first. */
 #include "simd.h"
 
 #include <string.h>

@@ -41,7 +41,7 @@ void simd_supervise(struct processor *cpu, const struct op *op, const struct op 
 
 /* A source operand; #GP(0) when it is not aligned to 16 bytes and should be. */
 const void *simd_read(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, bool aligned);
-/* Runs `fn`, a form of `op` on registers, with the operand in memory as its source, and goes on to the next operation. */
+/* Runs `fn`, a form of `op` on registers, with the operand in memory as its source, and goes on behind it. */
 const struct op *simd_operand(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, bool aligned,
                               handler fn);
 
