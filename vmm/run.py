@@ -230,8 +230,9 @@ class Unconnected:
     def send(self, data: bytes) -> None:
         """Lost."""
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         """Nothing waits."""
+        return False
 
     def close(self) -> None:
         """Nothing is open."""

@@ -64,10 +64,13 @@ class _Line:
         if not self.attached and len(self._output) > BACKLOG:
             del self._output[:-BACKLOG]
 
-    def pump(self) -> None:
-        if self._input:
-            self._input = self._input[self._receive(self._input) :]
-            self._rewatch()
+    def pump(self) -> bool:
+        if not self._input:
+            return False
+        taken = self._receive(self._input)
+        self._input = self._input[taken:]
+        self._rewatch()
+        return taken > 0
 
     def _deliver(self, data: bytes) -> None:
         self._input = data[self._receive(data) :]
@@ -257,13 +260,13 @@ class Pty(_Line):
         self._probe.register(self._master, 0)
         poller.longest = PTY_PROBE_SECONDS
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         # While nobody has the other side open, poll(2) reports a hang-up at once and always: so it is not watched.
         attached = not self._probe.poll(0)
         if attached != self.attached:
             self.attached = attached
             self._rewatch()
-        super().pump()
+        return super().pump()
 
     def _rewatch(self) -> None:
         read = self._read if self.attached and not self._input else None

@@ -27,8 +27,9 @@ class FakeLine:
     def send(self, data: bytes) -> None:
         self.output += data
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         self.pumps += 1
+        return False
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,23 @@ def test_an_idle_guest_waits_for_input_that_may_come(bench: Any, guests: Any) ->
     assert line.output == b"key"
     os.close(source)
     os.close(sink)
+
+
+def test_input_that_waited_for_room_wakes_an_idle_guest(bench: Any, guests: Any) -> None:
+    def guest(machine: Any) -> Any:
+        for _ in range(3):
+            yield guests.Halt()
+            machine.read()
+        yield guests.End("POWER_OFF")
+
+    class Waiting(FakeLine):
+        def pump(self) -> bool:
+            return bool(run.machine.send(0, b"more"))
+
+    line = Waiting()
+    line.at_end = False
+    run = bench(guest, lines=[line])
+    assert run.free().ending.status == 0
 
 
 def test_a_guest_waits_for_a_congested_line(bench: Any, guests: Any) -> None:
