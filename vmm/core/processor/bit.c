@@ -101,7 +101,8 @@ bool set_up_bit(struct decode *d)
                                                                     uint##bits##_t source)                            \
     {                                                                                                                  \
         cpu->s.flags = source ? 0 : FLAG_ZF;                                                                           \
-        SET##bits(cpu, op->dst, source ? (expression) : REG##bits(cpu, op->dst));                                      \
+        if (source) /* else not even the upper half of a 64-bit register is cleared */                                 \
+            SET##bits(cpu, op->dst, expression);                                                                       \
     }                                                                                                                  \
     SCAN_FORMS(bits, name)
 #define SCAN_FORMS(bits, name)                                                                                         \
