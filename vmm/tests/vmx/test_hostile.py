@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-
 from rootmode import CODE, EPT, FAIL_INVALID, FIELDS, GUEST_SIZE, PAGE, SUCCEED, Root, lib
 
 TIMER = 1 << 6
