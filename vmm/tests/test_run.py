@@ -330,11 +330,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def connect(path: str) -> socket.socket:
+    """A connection to a socket that may not be there yet, or not listen yet."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(30)
+    wait_for(lambda: connection.connect_ex(path) == 0)
+    return connection
+
+
 def test_qmp_stops_and_ends_a_machine(kernel: Any) -> None:
-    with started(kernel(ENDLESS), "--qmp=unix:qmp", "--serial=none") as process, socket.socket(socket.AF_UNIX) as qmp:
-        wait_for(Path("qmp").exists)
-        qmp.settimeout(30)
-        qmp.connect("qmp")
+    with started(kernel(ENDLESS), "--qmp=unix:qmp", "--serial=none") as process, connect("qmp") as qmp:
         stream = qmp.makefile("rw")
         assert "QMP" in stream.readline()
         for name, answers in (("qmp_capabilities", 1), ("stop", 2), ("query-status", 1), ("cont", 2), ("quit", 2)):
@@ -475,17 +480,16 @@ def test_the_round_trip_of_an_empty_turn(kernel: Any) -> None:
 @pytest.mark.parametrize(
     ("garbage", "status", "complaint"),
     [
-        (b"\xff" * 100, 2, "the turns driver broke the protocol: a frame of 4294967295 bytes"),
+        (b"\xff\xff\xff\xff", 2, "the turns driver broke the protocol: a frame of 4294967295 bytes"),
         (b"", 129, "the turns driver hung up"),
     ],
 )
 def test_a_bad_driver(kernel: Any, garbage: bytes, status: int, complaint: str) -> None:
-    with started(kernel(SPIN), "--turns=unix:turns") as process, socket.socket(socket.AF_UNIX) as driver:
-        wait_for(Path("turns").exists)
-        driver.connect("turns")
+    with started(kernel(SPIN), "--turns=unix:turns") as process, connect("turns") as driver:
         assert driver.recv(100)[4:5] == b"H"
         driver.sendall(garbage)
-        driver.shutdown(socket.SHUT_RDWR) if not garbage else None
+        if not garbage:
+            driver.close()
         assert process.wait(30) == status
         assert process.stderr is not None
         assert complaint in process.stderr.read().decode()
