@@ -78,10 +78,14 @@ static struct cycle cycle_at(const struct pit_channel *c, uint64_t tick)
     return cycle;
 }
 
+/* What a read shows. On a PC a port access outlasts a CLK pulse, so programs count on seeing a new count at once
+ * (Linux's quick TSC calibration does); here accesses take no time, so it shows before it is loaded. */
 static uint32_t channel_count(const struct pit_channel *c, uint64_t tick)
 {
-    if (!c->counting || tick < c->start)
+    if (!c->counting)
         return c->held;
+    if (tick < c->start)
+        tick = c->start;
     if (!is_periodic(c))
         return (uint32_t)((c->count + modulus(c) - (tick - c->start) % modulus(c)) % modulus(c));
 

@@ -22,7 +22,7 @@ enum { PIT_READ_BACK_NO_STATUS = 1 << 4, PIT_READ_BACK_NO_COUNT = 1 << 5 };
 enum { PIT_STATUS_NULL_COUNT = 1 << 6, PIT_STATUS_OUT = 1 << 7 };
 
 /* The counting element is never stepped: it is `count` at tick `start` and follows from the time, as the mode says.
- * Before `start` and while nothing counts, it shows `held` and `held_out`. Ticks are absolute PIT ticks. */
+ * While nothing counts it shows `held`; OUT is `held_out` then, and until `start`. Ticks are absolute PIT ticks. */
 #define PIT_CHANNEL_STATE(VALUE, PART, owner)                                                                          \
     VALUE(owner, uint8_t, control, )       /* bits 5:0 of the control word */                                          \
     VALUE(owner, uint8_t, mode, )          /* 0 to 5 */                                                                \
