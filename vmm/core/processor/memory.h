@@ -94,6 +94,7 @@ static inline uint64_t ea_any(struct processor *cpu, const struct op *op, unsign
  * paths are called in a way that preserves every register (slow.c), where handlers are chained by tail calls. */
 #ifdef BRINGUP_LOOP_DISPATCH
 #define SLOW_CALL(function, cpu, op, linear, fourth, seg) function(cpu, op, linear, fourth, seg)
+#define SLOW_END(cpu, op) mmu_modify_end(cpu, op)
 #else
 #define SLOW_CALL(function, cpu, op, linear, fourth, seg)                                                              \
     ({                                                                                                                 \
@@ -106,6 +107,7 @@ static inline uint64_t ea_any(struct processor *cpu, const struct op *op, unsign
                            "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                              \
         (void *)result;                                                                                                \
     })
+#define SLOW_END(cpu, op) (void)SLOW_CALL(mmu_modify_end, cpu, op, 0, 0, 0)
 #endif
 
 static inline struct tlb_entry *tlb_entry(const struct processor *cpu, uint64_t linear)
@@ -134,7 +136,7 @@ static inline __attribute__((always_inline)) void *mem_modify(struct processor *
 static inline __attribute__((always_inline)) void mem_modify_end(struct processor *cpu, const struct op *op, void *at)
 {
     if (unlikely(at == cpu->bounce))
-        (void)SLOW_CALL(mmu_modify_end, cpu, op, 0, 0, 0);
+        SLOW_END(cpu, op);
 }
 
 #define LOADS_AND_STORES(bits, type)                                                                                   \
