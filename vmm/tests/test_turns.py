@@ -357,7 +357,7 @@ def test_the_client_s_complaints(here: Path) -> None:
         server.bind("other")
         server.listen()
         with pytest.raises(TurnsError, match="no answer in time"):
-            TurnsClient("other", timeout=0.05)
+            TurnsClient("other", timeout=0.05, greeting=0.05)
         server.accept()[0].close()
         for hello, complaint in (
             (b"", "hung up"),
