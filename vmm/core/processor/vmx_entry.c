@@ -111,7 +111,9 @@ static void activate_controls(struct processor *cpu)
     vmx->active.eptp = secondary & SECONDARY_ENABLE_EPT ? vmcs->ept_pointer : 0;
     vmx->active.vpid = secondary & SECONDARY_ENABLE_VPID ? vmcs->virtual_processor_id : 0;
     vmx->active.tsc_offset = vmcs->primary_controls & PRIMARY_TSC_OFFSETTING ? vmcs->tsc_offset : 0;
+    vmx->entry_count = cpu->s.count;
     vmx->timer_end = cpu->s.count + vmcs->preemption_timer_value;
+    vmx->delivered = false;
     if (!(vmx->dirty & VMCS_CONTROLS))
         return;
     vmx->io_bitmap[0] = arena_at(cpu->arena, vmcs->io_bitmap_a_address, 4096);
@@ -184,47 +186,36 @@ static uint32_t halt(struct processor *cpu)
     }
 }
 
-static bool raise_fault_outside(struct processor *cpu, unsigned vector)
+/* Where cpu_run is to stop at the latest. */
+static uint64_t target(const struct processor *cpu)
 {
-    cpu->fault = (struct event){.vector = vector, .type = EVENT_EXCEPTION, .has_error = true};
-    return deliver_faults(cpu, LEAVE_EXCEPTION);
-}
-
-/* One instruction, then a VM exit (26.5.2). */
-static enum leave run_traced(struct processor *cpu)
-{
-    enum leave why = cpu_run_one(cpu);
-    if (why == LEAVE_EXCEPTION)
-        why = deliver_faults(cpu, why) ? LEAVE_BUDGET : LEAVE_VM_EXIT;
-    if (why == LEAVE_BUDGET || why == LEAVE_HALT)
-        vmx_record(cpu, NULL, REASON_MONITOR_TRAP_FLAG, 0);
-    else
-        return why;
-    return LEAVE_VM_EXIT;
+    const struct vmx *vmx = cpu->vmx;
+    uint64_t end = vmx->active.pin & PIN_PREEMPTION_TIMER ? vmx->timer_end : cpu->s.count + (1ull << 62);
+    if (unlikely(vmx->active.primary & PRIMARY_MONITOR_TRAP_FLAG) && cpu->s.count < end)
+        end = cpu->s.count + 1; /* vmx_boundary exits there (26.5.2) */
+    return end;
 }
 
 /* Runs the guest until a VM exit is recorded. */
 static void run_guest(struct processor *cpu)
 {
     struct vmx *vmx = cpu->vmx;
-    bool timer = vmx->active.pin & PIN_PREEMPTION_TIMER, traced = vmx->active.primary & PRIMARY_MONITOR_TRAP_FLAG;
     for (;;) {
         if (unlikely(cpu->s.activity == HLT)) {
             vmx_record(cpu, NULL, halt(cpu), 0);
             return;
         }
-        enum leave why = unlikely(traced) ? run_traced(cpu)
-                                          : cpu_run(cpu, timer ? vmx->timer_end : cpu->s.count + (1ull << 62));
-        switch (why) {
+        switch (cpu_run(cpu, target(cpu))) {
         case LEAVE_VM_EXIT:
             return;
         case LEAVE_BUDGET:
-            if (!timer)
+            if (!(vmx->active.pin & PIN_PREEMPTION_TIMER) || cpu->s.count < vmx->timer_end)
                 break;
             vmx_record(cpu, NULL, REASON_PREEMPTION_TIMER, 0);
             return;
-        case LEAVE_MSR: /* there is no local APIC either */
-            if (!raise_fault_outside(cpu, VECTOR_GP))
+        case LEAVE_MSR: /* there is no local APIC */
+            cpu->fault = (struct event){.vector = VECTOR_GP, .type = EVENT_EXCEPTION, .has_error = true};
+            if (!deliver_faults(cpu, LEAVE_EXCEPTION))
                 return;
             break;
         case LEAVE_SHUTDOWN:
@@ -263,14 +254,7 @@ bool vmx_enter(struct processor *cpu)
     vmx->dirty = 0;
     vmcs->launch_state = VMCS_LAUNCHED;
 
-    bool injected = vmcs->entry_interruption_information & INTERRUPTION_VALID;
-    if (!unlikely(injected))
+    if (likely(!(vmcs->entry_interruption_information & INTERRUPTION_VALID)) || inject(cpu))
         run_guest(cpu);
-    else if (inject(cpu)) {
-        if (vmx->active.primary & PRIMARY_MONITOR_TRAP_FLAG)
-            vmx_record(cpu, NULL, REASON_MONITOR_TRAP_FLAG, 0);
-        else
-            run_guest(cpu);
-    }
     return vmx_leave_guest(cpu);
 }

@@ -268,11 +268,9 @@ void vmx_event_exit(struct processor *cpu, const struct event *event)
 {
     struct vmx *vmx = cpu->vmx;
     struct vmcs *vmcs = &vmx->vmcs;
-    if (vmx->injecting) {
+    if (vmx->injecting || !intercepted(vmcs, event)) {
         vmx->injecting = false;
-        return;
-    }
-    if (!intercepted(vmcs, event)) {
+        vmx->delivered = true;
         vmx->unblocked_at = MACHINE_NEVER;
         return;
     }
@@ -305,7 +303,10 @@ uint32_t vmx_due(struct processor *cpu)
 {
     const struct vmx *vmx = cpu->vmx;
     uint32_t blocking = cpu->s.interruptibility;
-    if (vmx->active.pin & PIN_PREEMPTION_TIMER && cpu_count_at(cpu, NULL) >= vmx->timer_end)
+    uint64_t count = cpu_count_at(cpu, NULL);
+    if (unlikely(vmx->active.primary & PRIMARY_MONITOR_TRAP_FLAG) && (vmx->delivered || count != vmx->entry_count))
+        return REASON_MONITOR_TRAP_FLAG;
+    if (vmx->active.pin & PIN_PREEMPTION_TIMER && count >= vmx->timer_end)
         return REASON_PREEMPTION_TIMER;
     if (vmx->active.primary & PRIMARY_NMI_WINDOW_EXITING && !(blocking & (BLOCKING_BY_NMI | BLOCKING_BY_MOV_SS)))
         return REASON_NMI_WINDOW;

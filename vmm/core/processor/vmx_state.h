@@ -30,9 +30,11 @@ struct vmx {
         uint64_t tsc_offset; /* what RDTSC, RDTSCP and RDMSR of the TSC add */
     } active;
     const uint8_t *io_bitmap[2], *msr_bitmap; /* NULL: not within the arena; then all bits read as 1 */
+    uint64_t entry_count;  /* the count at VM entry */
     uint64_t timer_end;    /* the count at which the preemption timer expires */
     uint64_t unblocked_at; /* the count at which an IRET last ended blocking by NMI; NEVER */
     bool injecting;        /* the event that VM entry injects is not intercepted */
+    bool delivered;        /* an event since VM entry */
     uint64_t region;       /* of VMXON */
     uint64_t current;      /* the address of the current VMCS, or NO_VMCS */
     struct vmx_root root;
@@ -221,11 +223,12 @@ static inline void vmx_iret(struct processor *cpu, const struct op *op)
 }
 
 /* cpu_run asks at each instruction boundary that it comes by, after debug traps were delivered: is anything to be
- * looked at there? A kick, the interrupt window, the NMI window. */
+ * looked at there? A kick, the interrupt window, the NMI window, the monitor trap flag. */
 static inline bool vmx_armed(const struct processor *cpu)
 {
     return cpu->vmx->non_root &&
-           (cpu->kicked || cpu->vmx->active.primary & (PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING));
+           (cpu->kicked || cpu->vmx->active.primary & (PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING |
+                                                       PRIMARY_MONITOR_TRAP_FLAG));
 }
 /* Exits (does not return) if one of them is due. Nothing can be due before an instruction sets RFLAGS.IF, ends a shadow
  * or NMI blocking: those end their trace. */

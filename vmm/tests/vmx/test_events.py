@@ -445,6 +445,21 @@ def test_monitor_trap_flag_after_injection(root: Root) -> None:
     assert root["guest_rip"] == handler(0x20)
 
 
+def test_monitor_trap_flag_after_a_pending_debug_exception(root: Root) -> None:
+    root.start("nop", guest_pending_debug_exceptions=1 << 14, guest_rflags=2 | TF)
+    root["primary_controls"] = root["primary_controls"] | MONITOR_TRAP
+    count = root.count
+    assert root.enter() == 37
+    assert (root["guest_rip"], root.count) == (handler(1), count)
+
+
+def test_monitor_trap_flag_after_hlt(root: Root) -> None:
+    root.start("hlt; nop")
+    root["primary_controls"] = root["primary_controls"] & ~(1 << 7) | MONITOR_TRAP
+    assert root.enter() == 37
+    assert (root["guest_rip"], root["guest_activity_state"]) == (CODE + 1, 1)
+
+
 def test_pending_monitor_trap_flag(root: Root) -> None:
     root.start("nop; hlt")
     root.inject(0, 7)
