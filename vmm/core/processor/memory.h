@@ -18,7 +18,7 @@ void mmu_write(struct processor *cpu, const struct op *op, uint64_t linear, cons
 /* Where the operand can be read and written; when that is cpu->bounce, mmu_modify_end must follow. */
 void *mmu_modify(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg);
 void mmu_modify_end(struct processor *cpu, const struct op *op);
-/* Raises what an access of up to 4096 bytes would raise. */
+/* Raises what an access of up to 4096 bytes would raise; leaves the run where a device wants a bus. */
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write);
 /* Implicit supervisor accesses (descriptor tables, TSS), whatever the CPL. */
 uint64_t mmu_system_read(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size);

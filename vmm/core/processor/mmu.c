@@ -724,6 +724,8 @@ void mmu_modify_end(struct processor *cpu, const struct op *op)
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write)
 {
     find_operand(cpu, op, linear, size, seg, write ? ACCESS_WRITE : ACCESS_READ);
+    if (unlikely(!ram_page(cpu, cpu->pieces.pa[0]) || (cpu->pieces.size[1] && !ram_page(cpu, cpu->pieces.pa[1]))))
+        find_bus(cpu, op);
 }
 
 void *mmu_run(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t *size, unsigned seg, bool write)
