@@ -83,10 +83,17 @@ void fpu_leave(struct processor *cpu)
     cpu->fpu_live = 0;
 }
 
-HANDLER(fpu_stop)
+static HANDLER(stop)
 {
     (void)cpu, (void)op;
     return NULL;
+}
+
+__attribute__((noinline)) void fpu_run_alone(struct processor *cpu, const struct op *op)
+{
+    struct op alone[2] = {*op, {.fn = stop}};
+    for (op = alone; op;)
+        op = op->fn(cpu, op);
 }
 
 /* ---- the image ---- */
@@ -229,6 +236,11 @@ HANDLER(op_fwait)
 
 static void read_area(struct processor *cpu, const struct op *op, uint64_t linear, void *data, unsigned size)
 {
+    const struct tlb_entry *entry = tlb_entry(cpu, linear);
+    if (likely(((linear + size - 1) & ~0xfffull) == entry->read)) {
+        memcpy(data, (const void *)(linear + entry->addend), size);
+        return;
+    }
     for (unsigned at = 0, piece; at < size; at += piece) {
         piece = size - at < 64 ? size - at : 64;
         memcpy((uint8_t *)data + at, mmu_read(cpu, op, linear + at, piece, op->seg), piece);
@@ -238,14 +250,18 @@ static void read_area(struct processor *cpu, const struct op *op, uint64_t linea
 /* After a probe of the whole. */
 static void write_area(struct processor *cpu, const struct op *op, uint64_t linear, const void *data, unsigned size)
 {
+    const struct tlb_entry *entry = tlb_entry(cpu, linear);
+    if (likely(((linear + size - 1) & ~0xfffull) == entry->write)) {
+        memcpy((void *)(linear + entry->addend), data, size);
+        return;
+    }
     for (unsigned at = 0, piece; at < size; at += piece) {
         piece = size - at < 64 ? size - at : 64;
         mmu_write(cpu, op, linear + at, (const uint8_t *)data + at, piece, op->seg);
     }
 }
 
-#define X87_BEGIN 0u /* FCW ... FDP */
-#define MXCSR_BEGIN 24u
+#define MXCSR_BEGIN 24u /* behind FCW ... FDP */
 #define ST_BEGIN 32u
 #define XMM_BEGIN 160u
 #define FXSAVE_END 416u /* what lies behind is left alone */

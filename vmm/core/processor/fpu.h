@@ -43,8 +43,8 @@ void fpu_leave_x87(struct processor *cpu);
 HANDLER(fpu_load_mxcsr);
 HANDLER(fpu_load_x87);
 
-/* Ends a chain of one operation that C code runs by itself. */
-HANDLER(fpu_stop);
+/* Runs a copy of `op` and nothing behind it. For operations on registers, which cannot fault. */
+void fpu_run_alone(struct processor *cpu, const struct op *op);
 
 /* FCW as the register holds what is written: reserved bits are fixed. */
 static inline uint16_t fcw_settled(uint16_t value)

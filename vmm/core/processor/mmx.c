@@ -311,13 +311,13 @@ static __attribute__((noinline)) uint64_t integers(struct processor *cpu, const 
 
 static __attribute__((noinline)) void run_cvtpi2ps(struct processor *cpu, const struct op *op)
 {
-    struct op one[2] = {*op, {.fn = fpu_stop}};
-    one[0].fn = cvtpi2ps_value;
-    one[0].imm = integers(cpu, op);
+    struct op one = *op;
+    one.fn = cvtpi2ps_value;
+    one.imm = integers(cpu, op);
     if (cpu->mode & MODE_SSE_CHECKED)
-        simd_supervise(cpu, op, one, NULL, 0, false);
+        simd_supervise(cpu, op, &one, NULL, 0, false);
     else
-        cvtpi2ps_value(cpu, one);
+        fpu_run_alone(cpu, &one);
 }
 
 static HANDLER(cvtpi2ps)

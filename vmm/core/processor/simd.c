@@ -29,24 +29,24 @@ typedef v16u t16;
 static __attribute__((noinline)) void run_on(struct processor *cpu, const struct op *op, const void *source,
                                              unsigned size, bool general, handler fn)
 {
-    struct op alone[2] = {*op, {.fn = fpu_stop}};
+    struct op one = *op;
     unsigned n;
-    alone[0].fn = fn;
+    one.fn = fn;
     if (general) {
         n = op->dst == GPR_OFFSET(R15) ? R14 : R15;
         uint64_t kept = cpu->s.registers.gpr[n], value = 0;
         memcpy(&value, source, size);
         cpu->s.registers.gpr[n] = value;
-        alone[0].src = GPR_OFFSET(n);
-        fn(cpu, alone);
+        one.src = GPR_OFFSET(n);
+        fpu_run_alone(cpu, &one);
         cpu->s.registers.gpr[n] = kept;
     } else {
         n = op->dst == XMM_OFFSET(15) ? 14 : 15;
         v16 kept = XMM(cpu, XMM_OFFSET(n)), value = {0};
         memcpy(&value, source, size);
         XMM(cpu, XMM_OFFSET(n)) = value;
-        alone[0].src = XMM_OFFSET(n);
-        fn(cpu, alone);
+        one.src = XMM_OFFSET(n);
+        fpu_run_alone(cpu, &one);
         XMM(cpu, XMM_OFFSET(n)) = kept;
     }
 }
@@ -653,7 +653,6 @@ static const uint16_t row_number[3][SIMD_PREFIXES][256] = {
 static uint32_t exceptions_of(struct processor *cpu, const struct op *one, uint32_t control, const void *source,
                               unsigned size, bool general)
 {
-    struct op alone[2] = {*one, {.fn = fpu_stop}};
     uint32_t host, raised;
     control = (control & ~MXCSR_FLAGS) | MXCSR_MASKS;
     __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(host) : "m"(control));
@@ -661,7 +660,7 @@ static uint32_t exceptions_of(struct processor *cpu, const struct op *one, uint3
     if (source)
         run_on(cpu, one, source, size, general, one->fn);
     else
-        one->fn(cpu, alone);
+        fpu_run_alone(cpu, one);
     cpu->fpu_live &= ~FPU_MXCSR;
     __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(raised) : "m"(host));
     return raised & MXCSR_FLAGS;

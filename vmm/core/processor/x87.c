@@ -218,11 +218,11 @@ static __attribute__((noinline)) void unsupervise(struct processor *cpu)
 
 static __attribute__((noinline)) void checked_register(struct processor *cpu, const struct op *op)
 {
-    struct op alone[2] = {*op, {.fn = fpu_stop}};
-    alone[0].fn = register_form[op->imm >> 8][op->imm & 63];
+    struct op one = *op;
+    one.fn = register_form[op->imm >> 8][op->imm & 63];
     supervise(cpu);
     cpu->fpu_live |= FPU_X87;
-    alone[0].fn(cpu, alone);
+    fpu_run_alone(cpu, &one);
     cpu->fpu_live &= ~FPU_X87;
     unsupervise(cpu);
 }
