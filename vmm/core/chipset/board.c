@@ -62,6 +62,12 @@ static void raise_event(struct board *board, enum board_event event, uint32_t de
     board->event_detail = detail;
 }
 
+static void reset_if(struct board *board, bool reset)
+{
+    if (reset)
+        raise_event(board, BOARD_RESET, 0);
+}
+
 /* The addressed processor with the lowest priority; of equals, the first. */
 static struct lapic *arbitrate(struct board *board, const struct apic_message *message)
 {
@@ -362,12 +368,6 @@ static uint32_t read_pm_timer(struct board *board, unsigned unit, unsigned reg, 
 {
     (void)board, (void)unit, (void)size;
     return acpi_pm_timer(now) >> 8 * reg;
-}
-
-static void reset_if(struct board *board, bool reset)
-{
-    if (reset)
-        raise_event(board, BOARD_RESET, 0);
 }
 
 enum { I8042_DATA, I8042_COMMAND };

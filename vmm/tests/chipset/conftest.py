@@ -48,21 +48,19 @@ def sources() -> list[str]:
     return [str(path) for path in sorted(CHIPSET.glob("*.c"))]
 
 
-def declarations(folder: Path) -> str:
-    """The chips' headers as cffi takes them: state lists expanded, system headers left out, numbers kept."""
-    headers = sorted(path for path in CHIPSET.glob("*.h") if path.name not in ("ticks.h", "output.h"))
+def expand(headers: list[Path], folder: Path) -> str:
+    """Headers as cffi takes them: state lists expanded, system headers left out, `#define NAME number` kept."""
     system = folder / "system"
     system.mkdir()
     for name in ("stdbool.h", "stddef.h", "stdint.h"):
         (system / name).touch()
-    text = "".join(f'#include "{path}"\n' for path in headers)
     expanded = subprocess.run(
-        [*COMPILER, "-E", "-P", "-nostdinc", f"-I{system}", "-x", "c", "-"],
-        input=text, text=True, check=True, capture_output=True,
+        [*COMPILER, "-E", "-P", "-nostdinc", f"-I{system}", f"-I{CHIPSET}", "-x", "c", "-"],
+        input="".join(f'#include "{path}"\n' for path in headers), text=True, check=True, capture_output=True,
     ).stdout  # fmt: skip
     number = re.compile(r"^#define (\w+) (0[xX][0-9a-fA-F]+|\d+)\b(?: */\*.*\*/)?$", re.MULTILINE)
     numbers = {name: value for path in headers for name, value in number.findall(path.read_text())}
-    return "".join(f"#define {name} {value}\n" for name, value in numbers.items()) + expanded + TEST_FUNCTIONS
+    return "".join(f"#define {name} {value}\n" for name, value in numbers.items()) + expanded
 
 
 def build(folder: Path) -> None:
@@ -72,7 +70,8 @@ def build(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / "chips.h").exists():
             return
-        text = declarations(folder)
+        headers = sorted(path for path in CHIPSET.glob("*.h") if path.name not in ("ticks.h", "output.h"))
+        text = expand(headers, folder) + TEST_FUNCTIONS
         subprocess.run(
             [*COMPILER, *FLAGS, *(SANITIZERS if SANITIZE else ["-O2"]), "-shared", "-o", str(folder / "chips.so"),
              *sources(), str(HERE / "ticks_under_test.c")],
@@ -92,6 +91,7 @@ def chips(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SimpleNam
     return SimpleNamespace(
         ffi=ffi,
         lib=ffi.dlopen(str(folder / "chips.so")),
+        expand=expand,
         compiler=COMPILER,
         flags=FLAGS,
         sanitizers=SANITIZERS,
