@@ -1,0 +1,87 @@
+"""An unmodified Debian kernel from the archive, booted to its shell and powered off."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bringup.guests.loader import load
+from bringup.harness.media.command import fetch_media
+from bringup.harness.media.store import Store
+
+GUEST = "linux-debian12-cloud"
+BOOT = (sys.executable, "-m", "bringup.harness", "boot", GUEST)
+
+
+@pytest.fixture(scope="session")
+def media() -> None:
+    """The guest's kernel and initrd are in the store; the network is needed for that only once."""
+    if os.environ.get("BRINGUP_OFFLINE"):
+        pytest.skip("BRINGUP_OFFLINE is set: no media are fetched")
+    fetch_media(load(GUEST), Store())
+
+
+def count_of(summary: str) -> int:
+    match = re.search(r"5 of 5 rungs .*, (\d+) instructions, .*power-off, exit status 0", summary)
+    assert match, summary
+    return int(match[1])
+
+
+@pytest.fixture(scope="session")
+def booted(media: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
+    """The transcript of a boot on the hypervisor, and its instruction count."""
+    transcript = tmp_path_factory.mktemp("linux") / "transcript"
+    done = subprocess.run([*BOOT, f"--transcript={transcript}"], stdout=subprocess.PIPE, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return transcript.read_text(), count_of(done.stdout)
+
+
+def test_the_transcript(booted: tuple[str, int]) -> None:
+    transcript, _ = booted
+    texts = ("Linux version 6.1", "Run /init as init process", "uname -a", "x86_64 GNU/Linux", "cat /proc/cpuinfo",
+             "GenuineIntel", "address sizes", "poweroff -f", "reboot: Power down")  # fmt: skip
+    at = 0
+    for text in texts:
+        at = transcript.index(text, at)
+
+
+def test_no_complaint_of_the_kernel(booted: tuple[str, int]) -> None:
+    transcript, _ = booted
+    bad = re.compile(r"WARNING|BUG:|Oops|call trace|firmware bug|ACPI (Error|Warning)|unchecked MSR|spurious", re.I)
+    assert [line for line in transcript.splitlines() if bad.search(line)] == []
+
+
+def test_the_same_count_without_the_hypervisor(booted: tuple[str, int]) -> None:
+    done = subprocess.run([*BOOT, "--accel=bare"], stdout=subprocess.PIPE, text=True, timeout=280)
+    assert count_of(done.stdout) == booted[1]
+
+
+def test_the_same_count_when_the_host_is_slow(booted: tuple[str, int]) -> None:
+    """Driver and machine stand still at random moments."""
+    rng = random.Random(1)
+    with subprocess.Popen(BOOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            for _ in range(20):
+                time.sleep(rng.uniform(0.01, 0.15))
+                os.killpg(process.pid, signal.SIGSTOP)
+                time.sleep(rng.uniform(0.01, 0.1))
+                os.killpg(process.pid, signal.SIGCONT)
+            output = process.communicate(timeout=280)[0]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert count_of(output) == booted[1]
+
+
+def test_a_kernel_that_is_none(media: None, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"no kernel" * 1000)
+    done = subprocess.run([*BOOT, f"--kernel={tmp_path / 'kernel'}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "is not a Linux bzImage" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
