@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -315,8 +315,3 @@ def _host_number(host: Mapping[str, str], key: str, maximum: int) -> int:
     if not text.isdecimal() or int(text) > maximum:
         raise SpecError(f"CPU model 'host': /proc/cpuinfo has '{key}: {text}'")
     return int(text)
-
-
-def describe(models: Iterable[str] | None = None) -> str:
-    """One line a model, for help texts."""
-    return "\n".join(f"{name:12} {load(name).summary}" for name in models or names())

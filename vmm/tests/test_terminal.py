@@ -288,7 +288,7 @@ def test_the_terminal_s_mode_comes_back_after_every_ending(then: str, sent: sign
     if sent:
         assert not termios.tcgetattr(slave)[3] & termios.ICANON
         process.send_signal(sent)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     deadline = time.monotonic() + 20
     while termios.tcgetattr(slave) != before:
         assert time.monotonic() < deadline
