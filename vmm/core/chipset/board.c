@@ -731,14 +731,30 @@ void board_set_cr8(struct board *board, unsigned vcpu, uint64_t value)
     settle_interrupts(board);
 }
 
+static bool pin_open(const struct board *board, unsigned pin)
+{
+    return !(board->chips.ioapic.low[pin] & IOAPIC_MASK);
+}
+
+/* Does the 8259 pair's INTR reach a processor? */
+static bool intr_open(const struct board *board)
+{
+    for (unsigned i = 0; i < board->cpus; i++) {
+        const struct lapic *lapic = &board->chips.lapic[i];
+        if (!(lapic->base & LAPIC_BASE_ENABLE) || !(lapic->lvt[LAPIC_LVT_LINT0] & LAPIC_LVT_MASK))
+            return true;
+    }
+    return pin_open(board, IOAPIC_PIN_EXTINT);
+}
+
 /* Is there a way, through either interrupt controller, from an ISA interrupt to a processor? */
 static bool irq_open(const struct board *board, unsigned irq)
 {
-    const struct chips *chips = &board->chips;
-    bool master = !(chips->pic.unit[PIC_MASTER].imr & 1 << (irq < 8 ? irq : PIC_CASCADE));
-    bool slave = irq < 8 || !(chips->pic.unit[PIC_SLAVE].imr & 1 << (irq & 7));
+    const struct pic_unit *master = &board->chips.pic.unit[PIC_MASTER], *slave = &board->chips.pic.unit[PIC_SLAVE];
+    bool masked = irq < 8 ? master->imr & 1 << irq
+                          : slave->imr & 1 << (irq & 7) || master->imr & 1 << PIC_CASCADE;
 
-    return (master && slave) || !(chips->ioapic.low[irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq] & IOAPIC_MASK);
+    return (!masked && intr_open(board)) || pin_open(board, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq);
 }
 
 bool board_can_wake(const struct board *board)

@@ -102,7 +102,8 @@ void lapic_reset(struct lapic *lapic, uint8_t id);
 uint32_t lapic_read(struct lapic *lapic, unsigned offset, uint64_t now);
 /* True: `message` has to be sent (an IPI, an EOI). */
 bool lapic_write(struct lapic *lapic, unsigned offset, uint32_t value, uint64_t now, struct apic_message *message);
-/* False: #GP. `tsc` is the guest's TSC at `now`, one tick a nanosecond; `address_bits` is MAXPHYADDR. */
+/* False: #GP. `tsc` is the guest's TSC at `now`, one tick a nanosecond: it turns IA32_TSC_DEADLINE into a time, which a
+ * later change of the TSC does not move. `address_bits` is MAXPHYADDR. */
 bool lapic_read_msr(const struct lapic *lapic, uint32_t index, uint64_t *value);
 bool lapic_write_msr(struct lapic *lapic, uint32_t index, uint64_t value, uint64_t now, uint64_t tsc,
                      unsigned address_bits);

@@ -7,7 +7,6 @@ void output_push(struct output *output, uint8_t value, uint64_t count, uint64_t 
     if (output->used == OUTPUT_QUEUE) {
         output->first = (output->first + 1) % OUTPUT_QUEUE;
         output->used--;
-        output->lost++;
     }
     output->bytes[(output->first + output->used++) % OUTPUT_QUEUE] = (struct output_byte){count, time, value};
 }

@@ -2,7 +2,7 @@
  * it left. Not guest-visible, so not state.
  *
  * The queue holds OUTPUT_QUEUE bytes. When nobody reads, the newest stay and the oldest are lost: what a guest printed
- * last is what tells why it stopped. `lost` counts them. */
+ * last is what tells why it stopped. */
 #ifndef BRINGUP_OUTPUT_H
 #define BRINGUP_OUTPUT_H
 
@@ -18,7 +18,6 @@ struct output_byte {
 
 struct output {
     uint32_t first, used;
-    uint64_t lost;
     struct output_byte bytes[OUTPUT_QUEUE];
 };
 

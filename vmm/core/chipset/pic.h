@@ -1,5 +1,5 @@
 /* The PC's pair of 8259A interrupt controllers (Intel 231468), the slave's INT on the master's IR2, with the ELCR of
- * the PIIX beside them (Intel 290562, 4.1.6). Inputs are IRQ 0 to 15; IRQ 2 is the cascade. */
+ * the PIIX4 beside them (Intel 290562). Inputs are IRQ 0 to 15; IRQ 2 is the cascade. */
 #ifndef BRINGUP_PIC_H
 #define BRINGUP_PIC_H
 
