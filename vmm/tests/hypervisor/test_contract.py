@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bringup.vmm.core import _core
+
 CORE = Path(__file__).parents[2] / "core"
 HYPERVISOR = sorted((CORE / "hypervisor").glob("*.c"))
 LIBC = {"calloc", "free", "memcpy", "memset", "snprintf", "vsnprintf", "__stack_chk_fail"}
@@ -52,3 +54,19 @@ def test_sources_include_only_the_contract() -> None:
 def test_constants_are_constants() -> None:
     lines = re.sub(r"/\*.*?\*/", "", (CORE / CONSTANTS).read_text(), flags=re.DOTALL).splitlines()
     assert [line for line in lines if line.strip() and not line.startswith(("#define ", "#ifndef ", "#endif"))] == []
+
+
+def test_both_sides_give_vmcs_components_the_same_names() -> None:
+    """sdm.h and the processor's field table state the SDM's appendix B independently of each other."""
+    lib, ffi, names = _core.lib, _core.ffi, {}
+    encoding, number = lib.vmcs_field_encoding(0), 0
+    while encoding != lib.VMCS_NO_FIELD:
+        # Of an array's or the segments' components sdm.h names the first.
+        name = ffi.string(lib.vmcs_field_name(encoding)).decode()
+        names[encoding] = name.replace("_es_", "_").removesuffix("[0]").upper()
+        number += 1
+        encoding = lib.vmcs_field_encoding(number)
+    text = (CORE / "hypervisor" / "sdm.h").read_text()
+    components = re.findall(r"^    ([A-Z]\w+) = (0x[0-9a-f]{4})\b", text, flags=re.MULTILINE)
+    assert len(components) > 50
+    assert {name: names.get(int(number, 16)) for name, number in components} == {name: name for name, _ in components}

@@ -357,7 +357,135 @@ def test_far_jump_to_a_task(make: Make) -> None:
     assert guest.word(0x1034) >> 8 & 0xF == 0xB  # busy
 
 
+# A 32-bit IDT (vector n: an interrupt gate at `idt + 8 * n`) and its pseudo-descriptor.
+IDT = """
+    .balign 8
+    idt: .rept 64; .word 0, 8, 0x8e00, 0; .endr
+    idtr: .word 511; .long idt
+"""
+# A second task for selector 30h: its TSS at 6000h, its code at `task`. GDT and LDT limits grow by its descriptor.
+SECOND_TASK = """
+    .equ tss, 0x6000
+    mov edi, tss; mov ecx, 26; xor eax, eax; rep stosd
+    mov dword ptr [tss + 0x20], offset task; mov dword ptr [tss + 0x24], 2; mov dword ptr [tss + 0x38], 0x9000
+    mov dword ptr [tss + 0x48], 0x10; mov dword ptr [tss + 0x4c], 8
+    mov dword ptr [tss + 0x50], 0x10; mov dword ptr [tss + 0x54], 0x10
+    mov dword ptr [0x1030], 0x60000067; mov dword ptr [0x1034], 0x8900
+    mov word ptr [0x1040], 0x37; mov dword ptr [0x1042], 0x1000; lgdt [0x1040]
+"""
+
+
+def test_call_to_a_task_and_iret(make: Make) -> None:
+    source = f"""
+        {SECOND_TASK}
+        mov ebx, 7
+        lcall 0x30, 0
+        mov [0x7000], ebx; str [0x7004]
+        pushfd; pop eax; mov [0x7008], eax
+        debug_exit 1
+    task:
+        pushfd; pop eax; mov [0x700c], eax
+        mov ebx, 9
+        iretd
+    """
+    for guest in make(source, "protected"), make(source, "protected"):
+        assert guest.end() == ("DEBUG_EXIT", 1)
+        assert (guest.word(0x7000), guest.word(0x7004, 2)) == (7, 0x20)
+        assert guest.word(0x700C) & 1 << 14  # NT: a nested task
+        assert not guest.word(0x7008) & 1 << 14
+
+
+@pytest.mark.parametrize(
+    ("vector", "raise_it", "error"),
+    [(0x31, "int 0x31", None), (6, "ud2", None), (13, "mov ax, 0x50; mov ds, ax", 0x50)],
+)
+def test_events_through_task_gates(both: Callable[..., list[Guest]], vector: int, raise_it: str, error: int) -> None:
+    """Software interrupts, faults, and faults with an error code, which the new task finds on its stack."""
+    source = f"""
+        {SECOND_TASK}
+        mov dword ptr [idt + 8 * {vector}], 0x300000; mov dword ptr [idt + 8 * {vector} + 4], 0x8500
+        lidt [idtr]
+        {raise_it}
+        debug_exit 2
+    task:
+        mov [0x7000], esp; mov eax, [esp]; mov [0x7004], eax
+        debug_exit 1
+        {IDT}
+    """
+    results = []
+    for guest in both(source, "protected"):
+        assert guest.end() == ("DEBUG_EXIT", 1)
+        results.append((guest.machine.count, guest.machine.read_ram(0, 0xA0000)))
+        assert guest.word(0x7000) == (0x9000 if error is None else 0x8FFC)
+        if error is not None:
+            assert guest.word(0x7004) == error
+    assert results[0] == results[1]
+
+
+# ---- single steps ----
+
+
+def test_single_steps_over_what_exits(both: Callable[..., list[Guest]]) -> None:
+    """Each instruction that the hypervisor completes is followed by its #DB, at the next one's address."""
+    source = f"""
+        mov word ptr [idt + 8], offset step - 0x10000; mov word ptr [idt + 8 + 6], 1
+        lidt [idtr]
+        mov edi, 0x7000; mov ebx, 0xfee00080; mov ebp, 0xfee00030
+        push 0x102; popfd
+    first:
+        in al, 0x61
+        mov eax, 1
+        cpuid
+        mov ecx, 0x1b
+        rdmsr
+        mov ecx, 3
+        mov esi, 0xfee00030
+        mov dx, 0x80
+        rep outsb
+        mov eax, cr0
+        or eax, 0x40000000
+        mov cr0, eax
+        mov eax, [ebp]
+        wbinvd
+        out 0x80, al
+        hlt
+        debug_exit 1
+    step:
+        push eax; mov eax, [esp + 4]; mov [edi], eax; add edi, 4; pop eax
+        iretd
+        {IDT}
+    """
+    steps = []
+    for guest in both(source, "protected"):
+        assert guest.end(count=10**4) == ("DEBUG_EXIT", 1)
+        end = guest.machine.registers().gpr[7]
+        steps.append(memoryview(guest.machine.read_ram(0x7000, end - 0x7000)).cast("I").tolist())
+    assert steps[0] == steps[1]
+    # POPFD itself is not stepped; three iterations of OUTSB are, the first two at its own address.
+    assert len(steps[0]) == 16 + 2 + 1
+    assert steps[0][8] == steps[0][9] == steps[0][10] - 2
+
+
 # ---- ends ----
+
+
+@pytest.mark.parametrize(("register", "value"), [("rflags", 0x20002), ("cr4", 1 << 63), ("efer", 1), ("dr7", 1 << 40)])
+def test_state_that_no_processor_can_have(register: str, value: int) -> None:
+    """A boot protocol that sets it is told so: VM entry fails, by name."""
+    guest = Guest(Accel.VTX, "nop", "protected")
+    registers = guest.machine.registers()
+    if register == "dr7":
+        registers.dr[7] = value
+    elif register == "efer":
+        registers.efer = 0x400
+    else:
+        setattr(registers, register, value)
+    guest.machine.set_registers(registers)
+    end = guest.run()
+    assert end.kind.name == "INTERNAL"
+    assert end.reason.startswith("VM entry failed: ENTRY_FAILURE_GUEST_STATE")
+    assert end.count == 0
+    guest.machine.close()
 
 
 def test_triple_fault(make: Make) -> None:

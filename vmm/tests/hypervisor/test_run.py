@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
+from bringup.vmm.core import _core
 from bringup.vmm.machine import ExitKind
 from bringup.vmm.spec import Clock
 
@@ -132,6 +134,17 @@ def test_air_has_no_effect(make: Make) -> None:
     assert end.kind is ExitKind.LIMIT
     assert airs > 2
     assert breathing.machine.state_hash() == breathless.machine.state_hash()
+
+
+def test_kick_from_another_thread(make: Make) -> None:
+    guest = make("1: jmp 1b")
+    machine = guest.machine._machine
+    timer = threading.Timer(0.05, _core.lib.machine_kick, [machine])
+    timer.start()
+    end = guest.run(count=10**12)
+    timer.join()
+    assert end.kind is ExitKind.AIR
+    assert guest.run(count=end.count + 1000).count == end.count + 1000
 
 
 # ---- idling ----
@@ -307,3 +320,25 @@ def test_two_machines_of_one_process(make: Make) -> None:
         first.run(count=count)
     second.run(count=1900)
     assert first.machine.state_hash() == second.machine.state_hash()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("memory_bytes", 3 << 19, "bytes of memory"),
+        ("memory_bytes", 1 << 20, "bytes of memory"),
+        ("memory_bytes", 1 << 50, "bytes of memory"),
+        ("cpus", 0, "vCPUs"),
+        ("cpus", 2, "vCPUs"),
+        ("accel", 2, "accelerator"),
+        ("clock", 2, "clock"),
+        ("cpuid_count", 97, "CPUID"),
+    ],
+)
+def test_machines_that_cannot_be(field: str, value: int, words: str) -> None:
+    lib, ffi = _core.lib, _core.ffi
+    config = ffi.new("struct machine_config *", {"memory_bytes": 4 << 20, "cpus": 1})
+    setattr(config, field, value)
+    error = ffi.new("char[]", 200)
+    assert lib.machine_create(config, error, 200) == ffi.NULL
+    assert words in ffi.string(error).decode()
