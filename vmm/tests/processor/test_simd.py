@@ -32,7 +32,7 @@ from duel import (
     packed,
     random_case,
 )  # fmt: skip
-from rootmode import DATA, Root
+from rootmode import DATA, Root, handler
 
 # By form: {operands}: mnemonics. In operands A is memory aligned to 16 bytes, M any, I an immediate.
 PACKED = """
@@ -327,6 +327,24 @@ def test_operand_across_pages(root: Root, kind: str) -> None:
     assert root.enter() == 12
     assert bytes(root.registers.fpu.xmm[5]) == data
     assert root.read(DATA + 0x3FF3, 16) == data
+
+
+def test_in_protected_mode(root: Root) -> None:
+    """Addresses with segments, and only eight registers."""
+    enable = "mov eax, cr4; or eax, 0x600; mov cr4, eax"
+    sum_up = f"mov edi, {DATA}; movups xmm1, [edi + 4]; paddd xmm1, [edi]; mov ecx, 8; movaps [edi + ecx * 4], xmm1"
+    root.start(f"{enable}; {sum_up}; movss xmm1, gs:[edi]; movd edx, xmm1; hlt", "protected")
+    root.write(DATA, struct.pack("<5I", 1, 10, 100, 1000, 10000))
+    assert root.enter() == 12
+    assert struct.unpack("<4I", root.read(DATA + 32, 16)) == (11, 110, 1100, 11000)
+    assert root.gpr("rdx") == 1
+
+
+def test_operand_beyond_the_segment(root: Root) -> None:
+    enable = "mov eax, cr4; or eax, 0x600; mov cr4, eax"
+    root.start(f"{enable}; movups xmm0, [0xfff0]; movups xmm0, [0xfff1]; hlt", "real")
+    assert root.enter() == 12
+    assert root["guest_rip"] == handler(GP)
 
 
 @pytest.mark.parametrize("source", ["pcmpgtq xmm0, xmm1", "crc32 eax, ecx", "pshufb xmm0, xmm1", "pshufb mm0, mm1"])

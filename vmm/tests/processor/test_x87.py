@@ -182,6 +182,14 @@ def test_masks_come_and_go_within_a_trace(root: Root) -> None:
     assert root.gpr("rax") & 0xFF == 4  # ZE, masked
 
 
+def test_count_when_the_mode_changes_within_a_trace(root: Root) -> None:
+    unmask, mask = (f"mov word ptr [rsp - 8], {value}; fldcw [rsp - 8]; fld1" for value in (0x340, 0x37F))
+    root.start(f"fninit; {unmask}; {mask}; fnsave [rsp - 256]; {unmask}; fninit; nop; hlt")
+    before = root.count
+    assert root.enter() == 12
+    assert root.count - before == 13
+
+
 # ---- what stays where ----
 
 ONE, TWO = struct.pack("<QH6x", 1 << 63, 0x3FFF), struct.pack("<QH6x", 1 << 63, 0x4000)
