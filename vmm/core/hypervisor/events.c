@@ -8,15 +8,35 @@ static void inject(struct guest *guest, uint32_t information)
     guest->vcpu.injecting = true;
 }
 
-void inject_exception(struct guest *guest, unsigned vector, int64_t error)
+static void inject_hardware_exception(struct guest *guest, unsigned vector, int64_t error)
 {
     uint32_t information = EVENT_HARDWARE_EXCEPTION | vector;
     if (error != NO_ERROR_CODE && guest_cr0(guest) & CR0_PE) { /* real mode pushes none */
         information |= EVENT_ERROR_CODE;
         vmcs_write(guest, ENTRY_EXCEPTION_ERROR_CODE, error);
     }
-    vmcs_write(guest, GUEST_RFLAGS, vmcs_read(guest, GUEST_RFLAGS) | RFLAGS_RF); /* as a fault pushes it */
     inject(guest, information);
+}
+
+/* A fault pushes RFLAGS with RF set, an injected one as it is (SDM vol. 3, 18.3.1.1 and 27.6.1.1). */
+void inject_exception(struct guest *guest, unsigned vector, int64_t error)
+{
+    uint64_t flags = vmcs_read(guest, GUEST_RFLAGS);
+    guest->rf_lent_at = flags & RFLAGS_RF ? MACHINE_NEVER : guest->vcpu.count;
+    vmcs_write(guest, GUEST_RFLAGS, flags | RFLAGS_RF);
+    inject_hardware_exception(guest, vector, error);
+}
+
+void take_back_rf(struct guest *guest)
+{
+    if (guest->rf_lent_at == guest->vcpu.count)
+        vmcs_write(guest, GUEST_RFLAGS, vmcs_read(guest, GUEST_RFLAGS) & ~(uint64_t)RFLAGS_RF);
+}
+
+void inject_double_fault(struct guest *guest)
+{
+    take_back_rf(guest);
+    inject_hardware_exception(guest, VECTOR_DF, 0);
 }
 
 void reinject(struct guest *guest)

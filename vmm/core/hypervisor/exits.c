@@ -8,8 +8,9 @@ static void exit_unexpected(struct guest *guest);
 
 /* ---- events ---- */
 
-/* The exception bitmap holds #MF while the guest has CR0.NE clear, which VMX operation does not know: then no pin FERR#
- * is wired, and the instruction goes on as with IGNNE# asserted. The emulator has the guest's CR0. */
+/* The exception bitmap holds #DF, an abort, which pushes RF as it was before the fault that we injected. It holds #MF
+ * while the guest has CR0.NE clear, which VMX operation does not know: then no pin FERR# is wired, and the instruction
+ * goes on as with IGNNE# asserted. The emulator has the guest's CR0. */
 static void exit_exception_nmi(struct guest *guest)
 {
     uint32_t information = vmcs_read(guest, EXIT_INTERRUPTION_INFORMATION);
@@ -17,6 +18,8 @@ static void exit_exception_nmi(struct guest *guest)
         return; /* the host's, and there it ends */
     if ((information & EVENT_VECTOR) == VECTOR_MF)
         emulate_instruction_at_rip(guest);
+    else if ((information & EVENT_VECTOR) == VECTOR_DF)
+        inject_double_fault(guest);
     else
         exit_unexpected(guest);
 }
@@ -29,7 +32,7 @@ static void exit_external_interrupt(struct guest *guest)
 
 static void exit_triple_fault(struct guest *guest)
 {
-    vmcs_write(guest, GUEST_RFLAGS, vmcs_read(guest, GUEST_RFLAGS) & ~(uint64_t)RFLAGS_RF); /* of an injected fault */
+    take_back_rf(guest);
     vcpu_end(&guest->vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)guest->exit.rip);
 }
 

@@ -32,6 +32,7 @@ struct guest {
     bool launched;
     bool clock_written;        /* count and time moved: the processor's counters do not know yet */
     bool delivering_over_bus;  /* the next entry is to deliver an event through memory that is not RAM */
+    uint64_t rf_lent_at; /* the count at which inject_exception set RFLAGS.RF; MACHINE_NEVER: it was set */
     uint64_t tsc_offset;
     uint64_t feature_control;         /* the guest's IA32_FEATURE_CONTROL */
     uint64_t power_on[POWER_ON_MSRS]; /* what RESET# leaves in the MSRs of msrs.c's lists */
@@ -79,6 +80,10 @@ void guest_exit(struct guest *guest);
 /* Delivers an exception instead of completing the instruction at RIP. */
 #define NO_ERROR_CODE (-1)
 void inject_exception(struct guest *guest, unsigned vector, int64_t error);
+/* The same for a double fault, met by the processor. */
+void inject_double_fault(struct guest *guest);
+/* A fault that was injected has not been delivered: RFLAGS.RF is again as it was. */
+void take_back_rf(struct guest *guest);
 /* The event whose delivery this exit interrupted is delivered again by the next entry. */
 void reinject(struct guest *guest);
 /* The instruction at RIP is done: counted, RIP behind it, its shadows over, its single step pending. */

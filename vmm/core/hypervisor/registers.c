@@ -25,7 +25,7 @@ void set_guest_cr0(struct guest *guest, uint64_t value)
     vmcs_write(guest, GUEST_CR0, (value & ~(CR0_NW | CR0_CD)) | guest->cr0_fixed);
     vmcs_write(guest, CR0_READ_SHADOW, value);
     vmcs_write(guest, CR0_GUEST_HOST_MASK, CR0_MASK | guest->cr0_fixed);
-    vmcs_write(guest, EXCEPTION_BITMAP, value & CR0_NE ? 0 : 1u << VECTOR_MF);
+    vmcs_write(guest, EXCEPTION_BITMAP, 1u << VECTOR_DF | (value & CR0_NE ? 0 : 1u << VECTOR_MF));
 }
 
 void set_guest_cr4(struct guest *guest, uint64_t value)
