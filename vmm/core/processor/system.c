@@ -601,6 +601,15 @@ HANDLER(op_rdpid)
 }
 
 /* The only counter is fixed counter 0 (instructions retired), by index 40000000h. */
+/* Fixed counter 0, instructions retired, is the only one. */
+static __attribute__((noinline)) uint64_t read_counter(struct processor *cpu, const struct op *op)
+{
+    uint64_t value = 0;
+    if ((uint32_t)cpu->s.registers.gpr[RCX] != 0x40000000 || !msr_get(cpu, op, MSR_FIXED_CTR0, &value))
+        raise_gp(cpu, op, 0);
+    return value;
+}
+
 HANDLER(op_rdpmc)
 {
     if (!(cpu->s.cr4 & CR4_PCE) && cpu->s.cpl > 0)
@@ -608,9 +617,7 @@ HANDLER(op_rdpmc)
     refuse_when_emulating(cpu, op);
     if (unlikely(vmx_exits_rdpmc(cpu)))
         vmx_exit(cpu, op, REASON_RDPMC, 0);
-    uint64_t value = 0;
-    if ((uint32_t)cpu->s.registers.gpr[RCX] != 0x40000000 || !msr_get(cpu, op, MSR_FIXED_CTR0, &value))
-        raise_gp(cpu, op, 0);
+    uint64_t value = read_counter(cpu, op);
     cpu->s.registers.gpr[RAX] = (uint32_t)value;
     cpu->s.registers.gpr[RDX] = value >> 32;
     return past(cpu, op);
