@@ -84,7 +84,8 @@ enum vmx_result vmx_ptrld(struct processor *processor, uint64_t vmcs);
 uint64_t vmx_ptrst(struct processor *processor);
 enum vmx_result vmx_read(struct processor *processor, uint32_t field, uint64_t *value);
 enum vmx_result vmx_write(struct processor *processor, uint32_t field, uint64_t value);
-/* VMLAUNCH and VMRESUME: return VMX_SUCCEED at the VM exit (a failed entry is an exit with bit 31 of the reason). */
+/* VMLAUNCH and VMRESUME: return VMX_SUCCEED at the VM exit (a failed entry is an exit with bit 31 of the reason).
+ * VMX_FAIL_INVALID besides its own causes: a VMX abort (28.7), which ends VMX operation; the VMCS region says why. */
 enum vmx_result vmx_launch(struct processor *processor);
 enum vmx_result vmx_resume(struct processor *processor);
 enum vmx_result vmx_invept(struct processor *processor, uint32_t type, uint64_t eptp);
