@@ -83,7 +83,7 @@ def test_counts_do_not_depend_on_the_host(
     expected = None
     for air_every, delays, read_size in ((1, False, 1), (3, True, 7), (1000, True, 1 << 16)):
         run = bench(shell(guests), air_every=air_every).turns(SOCKET)
-        rng = random.Random(seed)  # noqa: S311
+        rng = random.Random(seed)
         with TurnsClient(SOCKET) as client:
             small = client._socket
 
