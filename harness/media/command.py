@@ -19,17 +19,21 @@ def progress_bar() -> Iterator[debian.Progress]:
     """A bar for each thing that is fetched, on standard error; off a terminal, one line for each."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    tasks: dict[str, TaskID] = {}
 
-        def report(what: str, percent: float) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"fetching {what}", total=100)
-                if not console.is_terminal:
-                    console.print(f"fetching {what}", highlight=False)
-            bar.update(tasks[what], completed=percent)
+    def report(what: str, percent: float) -> None:
+        if what not in tasks:
+            bar.start()  # not before: what is in the store is used in silence
+            tasks[what] = bar.add_task(f"fetching {what}", total=100)
+            if not console.is_terminal:
+                console.print(f"fetching {what}", highlight=False)
+        bar.update(tasks[what], completed=percent)
 
+    try:
         yield report
+    finally:
+        bar.stop()
 
 
 def fetch_media(guest: Guest, store: Store, refresh: bool = False) -> Mapping[str, Medium]:

@@ -25,7 +25,15 @@ from urllib.parse import quote
 
 from bringup.guests.loader import PackageFile
 from bringup.harness.media import sources
-from bringup.harness.media.store import MediaError, Medium, Provenance, Store, disk_errors, file_sha256
+from bringup.harness.media.store import (
+    MediaError,
+    Medium,
+    Provenance,
+    Store,
+    WrongContentError,
+    disk_errors,
+    file_sha256,
+)
 
 ARCHITECTURE = "amd64"
 STALE = 24 * 3600
@@ -96,14 +104,14 @@ class Archive:
         return package if real is None else self.package(real)
 
     def download(self, package: Package, folder: Path) -> Path:
-        """Downloads a package into an empty folder; MediaError when it is not what the index states."""
+        """Downloads a package into an empty folder; WrongContentError when it is not what the index states."""
         what = f"{package.name} {package.version}"
         self._apt(["apt-get", "download", f"{package.name}={package.version}"], what, folder)
         [path] = folder.glob("*.deb")
         with disk_errors(what):
             found = file_sha256(path)
         if found != package.sha256:
-            raise MediaError(f"{what}: sha256 is {found}, not {package.sha256} as the archive's index states")
+            raise WrongContentError(f"{what}: sha256 is {found}, not {package.sha256} as the archive's index states")
         return path
 
     @property
@@ -162,7 +170,8 @@ class Archive:
             if process.returncode != 0:
                 lines = errors.read().splitlines()
                 reasons = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
-                raise MediaError(f"{what}: {' '.join((reasons or lines or ['apt failed'])[0].split())}")
+                reason = " ".join((reasons or lines or ["apt failed"])[0].split())
+                raise (WrongContentError if "Hash Sum mismatch" in reason else MediaError)(f"{what}: {reason}")
             return output.read()
 
 
@@ -170,8 +179,8 @@ def fetch(wanted: PackageFile, store: Store, progress: Progress | None = None, r
     """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
     the archive.
 
-    Raises MediaError, one line: no apt, no source for the release, no such package, download cut off, wrong hash, disk
-    full.
+    Raises MediaError, one line: no apt, no source for the release, no such package, download cut off, disk full; and
+    WrongContentError for a wrong hash.
     """
     name = "/".join(("debian", wanted.release, ARCHITECTURE, wanted.package, quote(wanted.file, safe="")))
     if not refresh and (medium := store.lookup(name)):

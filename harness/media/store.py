@@ -25,7 +25,11 @@ from bringup.harness.errors import HarnessError
 
 
 class MediaError(HarnessError):
-    """Media that cannot be had, or that are not what they should be."""
+    """Media that cannot be had."""
+
+
+class WrongContentError(MediaError):
+    """Media that are there and are not what they should be: never to be used, and never to be passed over."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Store:
     def add(self, chunks: Iterable[bytes], provenance: Provenance, expected: str | None = None) -> Medium:
         """Stores the bytes of `chunks`, whose sha256 must be `expected` when that is given.
 
-        Raises MediaError: other bytes than expected, disk full. Nothing is left of what was not stored.
+        Raises WrongContentError: other bytes than expected; MediaError: disk full. Nothing is left of what was not stored.
         """
         digest = hashlib.sha256()
         with disk_errors(f"storing {provenance.name}"), self._temporary() as file:
@@ -91,21 +95,21 @@ class Store:
                 file.write(chunk)
             sha256 = digest.hexdigest()
             if expected not in (None, sha256):
-                raise MediaError(f"{provenance.name} of {provenance.origin}: sha256 is {sha256}, not {expected}")
+                raise WrongContentError(f"{provenance.name} of {provenance.origin}: sha256 is {sha256}, not {expected}")
             self._write_json("content", f"{sha256}.json", asdict(provenance))
             path = self.root / "content" / sha256
             self._publish(file, path)
         return Medium(path, sha256, provenance)
 
     def get(self, sha256: str) -> Medium | None:
-        """The file of this content, or None; MediaError when the stored bytes are no longer these."""
+        """The file of this content, or None; WrongContentError when the stored bytes are no longer these."""
         path = self.root / "content" / sha256
         provenance = self._read_json("content", f"{sha256}.json", {field.name for field in fields(Provenance)})
         if provenance is None or not path.exists():
             return None
         with disk_errors(f"reading {path}"):
             if file_sha256(path) != sha256:
-                raise MediaError(f"{path}: the content is not what the name says; remove it to fetch it again")
+                raise WrongContentError(f"{path}: the content is not what the name says; remove it to fetch it again")
         return Medium(path, sha256, Provenance(**provenance))
 
     def bind(self, name: str, medium: Medium) -> None:

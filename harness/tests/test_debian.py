@@ -15,7 +15,7 @@ import pytest
 from bringup.guests.loader import PackageFile
 from bringup.harness.media import debian
 from bringup.harness.media.debian import Package, fetch
-from bringup.harness.media.store import MediaError, Store
+from bringup.harness.media.store import MediaError, Store, WrongContentError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None, reason="no apt on this system"
@@ -167,7 +167,7 @@ def test_an_archive_that_moved_on_since_its_index_was_fetched(
 def test_a_package_of_wrong_hash(repository: Repository, server: Server, store: Store) -> None:
     deb = repository.folder / "linux-image-6.1-test-amd64_1.0_amd64.deb"
     deb.write_bytes(deb.read_bytes().replace(b"a kernel", b"A kernel"))
-    with pytest.raises(MediaError, match=r"^linux-image-6.1-test-amd64 1.0: .*Hash Sum mismatch[^\n]*$"):
+    with pytest.raises(WrongContentError, match=r"^linux-image-6.1-test-amd64 1.0: .*Hash Sum mismatch[^\n]*$"):
         fetch(WANTED, store)
     assert nothing_stored(store)
 
@@ -175,7 +175,9 @@ def test_a_package_of_wrong_hash(repository: Repository, server: Server, store: 
 def test_our_own_check_of_the_hash(repository: Repository, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     parse, wrong = Package.parse, "0" * 64
     monkeypatch.setattr(Package, "parse", lambda record: replace(parse(record), sha256=wrong))
-    with pytest.raises(MediaError, match=rf"sha256 is [0-9a-f]{{64}}, not {wrong} as the archive's index states"):
+    with pytest.raises(
+        WrongContentError, match=rf"sha256 is [0-9a-f]{{64}}, not {wrong} as the archive's index states"
+    ):
         fetch(WANTED, store)
     assert nothing_stored(store)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.harness.media.store import MediaError, Provenance, Store, cache_root
+from bringup.harness.media.store import MediaError, Provenance, Store, WrongContentError, cache_root
 
 ABOUT = Provenance("boot/vmlinuz", "a test", "0BSD", "00" * 32)
 
@@ -42,7 +42,7 @@ def test_what_is_not_there_is_none(store: Store) -> None:
 
 
 def test_other_bytes_than_expected_are_an_error_and_leave_nothing(store: Store) -> None:
-    with pytest.raises(MediaError, match=rf"vmlinuz of a test: sha256 is {sha256(b'b').hexdigest()}, not"):
+    with pytest.raises(WrongContentError, match=rf"vmlinuz of a test: sha256 is {sha256(b'b').hexdigest()}, not"):
         store.add([b"b"], ABOUT, expected=sha256(b"a").hexdigest())
     assert files(store) == []
 
@@ -53,7 +53,7 @@ def test_content_that_has_changed_is_an_error(store: Store, damage: bytes) -> No
     store.bind("name", medium)
     medium.path.chmod(0o644)
     medium.path.write_bytes(damage)
-    with pytest.raises(MediaError, match=rf"{medium.path}: the content is not what the name says"):
+    with pytest.raises(WrongContentError, match=rf"{medium.path}: the content is not what the name says"):
         store.lookup("name")
 
 
