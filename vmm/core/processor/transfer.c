@@ -286,8 +286,10 @@ static void return_to(struct processor *cpu, const struct vcpu_segment *cs, uint
     cpu->s.seg[SS] = *ss;
     *rsp_of(cpu) = mask == 0xffff ? (*rsp_of(cpu) & ~mask) | (rsp & mask) : rsp & mask;
     enter(cpu, cs, rip);
-    if (outer)
+    if (outer) {
         drop_segments(cpu);
+        cpu_update(cpu); /* they may have been flat */
+    }
 }
 
 static void far_return(struct processor *cpu, const struct op *op)
