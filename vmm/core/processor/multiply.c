@@ -155,13 +155,18 @@ bool set_up_multiply(struct decode *d)
 
 /* ---- IMUL r, r/m[, imm] ---- */
 
-#define IMUL(bits, whole)                                                                                              \
+#define IMUL(bits)                                                                                                     \
     static inline __attribute__((always_inline)) uint##bits##_t imul2_##bits(struct processor *cpu, uint##bits##_t a,  \
                                                                             uint##bits##_t b)                         \
     {                                                                                                                  \
-        whole product = (whole)(int##bits##_t)a * (int##bits##_t)b;                                                    \
-        product_flags##bits(cpu, product, product != (int##bits##_t)product);                                          \
-        return product;                                                                                                \
+        uint8_t overflow;                                                                                              \
+        uint32_t flags;                                                                                                \
+        __asm__("imul %[b], %[a]\n\tseto %[overflow]\n\ttest %[a], %[a]\n\tlahf"                                       \
+                : [a] "+r"(a), [overflow] "=&r"(overflow), "=&a"(flags)                                                \
+                : [b] "r"(b)                                                                                           \
+                : "cc");                                                                                               \
+        cpu->s.flags = (flags & (FLAG_SF | FLAG_ZF | FLAG_PF)) | overflow * (FLAG_CF | FLAG_OF);                       \
+        return a;                                                                                                      \
     }                                                                                                                  \
     static HANDLER(imul_rr_##bits)                                                                                     \
     {                                                                                                                  \
@@ -185,7 +190,7 @@ bool set_up_multiply(struct decode *d)
         SET##bits(cpu, op->dst, imul2_##bits(cpu, a, op->imm));                                                        \
         NEXT;                                                                                                          \
     }
-IMUL(16, int32_t) IMUL(32, int64_t) IMUL(64, __int128)
+IMUL(16) IMUL(32) IMUL(64)
 
 bool set_up_imul(struct decode *d)
 {
