@@ -20,8 +20,8 @@ def assemble(source: str, origin: int = ORIGIN) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         obj, flat = Path(folder, "guest.o"), Path(folder, "guest.bin")
         subprocess.run(["as", "--64", "-o", obj, "-"], input=source.encode(), check=True)
-        link = ["ld", "-m", "elf_x86_64", "-e", "0", "-Ttext", hex(origin), "--oformat", "binary", "-o", flat, obj]
-        subprocess.run(link, check=True)
+        link = ["ld", "-m", "elf_x86_64", "-e", "0", "-Ttext", hex(origin), "--oformat", "binary"]
+        subprocess.run([*link, "-o", flat, obj], check=True)
         return flat.read_bytes()
 
 

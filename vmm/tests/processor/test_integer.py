@@ -200,6 +200,4 @@ def test_undefined_flags_are_the_same_on_every_host(
 ) -> None:
     case = random_case(random.Random(0), instruction)
     case.gpr, case.flags = registers, 0x202 | before
-    seen: list[int] = []
-    duel([case], lambda _, ours, theirs: seen.append(ours.flags) is None)
-    assert seen == [after]
+    duel([case], lambda _, ours, theirs: ours.flags == after)
