@@ -443,8 +443,10 @@ static uint64_t hash_words(uint64_t hash, const void *data, uint64_t size)
         *l ^= *l >> 29;
     }
     hash = size;
-    for (unsigned i = 0; i < LANES; i++)
-        hash = (hash ^ lane[i]) * prime, hash ^= hash >> 32;
+    for (unsigned i = 0; i < LANES; i++) {
+        hash = (hash ^ lane[i]) * prime;
+        hash ^= hash >> 32;
+    }
     return hash;
 }
 

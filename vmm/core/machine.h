@@ -94,7 +94,8 @@ void machine_destroy(struct machine *machine);
 /* Power-on state of every chip and vCPU; RAM, clock and count stay. */
 void machine_reset(struct machine *machine);
 
-/* The host address of guest RAM [gpa, gpa + size), or NULL when any of it is not RAM. */
+/* The host address of guest RAM [gpa, gpa + size), or NULL when any of it is not RAM. It may be written until the next
+ * machine_run: what was decoded from it is forgotten. */
 uint8_t *machine_ram(struct machine *machine, uint64_t gpa, uint64_t size);
 
 int machine_run(struct machine *machine, const struct machine_limits *limits, struct machine_exit *exit);

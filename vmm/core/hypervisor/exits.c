@@ -182,12 +182,13 @@ static void exit_cr_access(struct guest *guest)
         value = read_gpr(guest, gpr);
         if (!(read_segment(guest, CS).access & AR_L && vmcs_read(guest, GUEST_EFER) & EFER_LMA))
             value = (uint32_t)value;
-        if (cr == 0)
+        if (cr == 0) {
             allowed = mov_to_cr0(guest, value);
-        else if (cr == 8 && (allowed = value <= 15))
-            board_set_cr8(vcpu->board, vcpu->index, value);
-        else
-            allowed = false; /* CR4.VMXE: a reserved bit, for a processor without VMX */
+        } else { /* not CR4: its VMXE is a reserved bit, as of a processor without VMX */
+            allowed = cr == 8 && value <= 15;
+            if (allowed)
+                board_set_cr8(vcpu->board, vcpu->index, value);
+        }
         break;
     case MOV_FROM: /* CR8 */
         write_gpr(guest, gpr, board_cr8(vcpu->board, vcpu->index));

@@ -1,4 +1,4 @@
-/* Guest-physical memory: RAM is where it would be without a hypervisor, and EPT (SDM vol. 3, 29.3) maps nothing else. */
+/* Guest-physical memory: RAM lies where it would without a hypervisor, and EPT (SDM vol. 3, 29.3) maps nothing else. */
 #include <string.h>
 
 #include "guest.h"

@@ -172,21 +172,18 @@ bool guest_read_msr(const struct vcpu *vcpu, uint32_t index, uint64_t *value)
     return guest_rdmsr((struct guest *)guest, index, value);
 }
 
-/* Calls `visit` with each MSR of both lists that can be read and written and the processor has, and with its place. */
+/* Calls `visit` with each MSR of both lists that can be read and written, and with its place. */
 static void each_power_on_msr(struct guest *guest, void (*visit)(struct processor *, uint32_t, uint64_t *))
 {
-    const struct {
-        const struct msr_range *ranges;
-        unsigned count;
-    } lists[] = {{passed_through, COUNT(passed_through)}, {forwarded, COUNT(forwarded)}};
     unsigned place = 0;
-    for (unsigned list = 0; list < COUNT(lists); list++)
-        for (const struct msr_range *range = lists[list].ranges; range < lists[list].ranges + lists[list].count; range++)
-            for (uint32_t index = range->first; index <= range->last && range->access == BOTH; index++, place++)
-                if (place < POWER_ON_MSRS)
-                    visit(guest->vcpu.processor, index, &guest->power_on[place]);
-                else
-                    vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "more than %d MSRs to reset", POWER_ON_MSRS);
+    for (unsigned i = 0; i < COUNT(passed_through) + COUNT(forwarded); i++) {
+        struct msr_range range = i < COUNT(forwarded) ? forwarded[i] : passed_through[i - COUNT(forwarded)];
+        for (uint32_t index = range.first; index <= range.last && range.access == BOTH; index++, place++)
+            if (place < POWER_ON_MSRS)
+                visit(guest->vcpu.processor, index, &guest->power_on[place]);
+            else
+                vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "more than %d MSRs to reset", POWER_ON_MSRS);
+    }
 }
 
 static void note(struct processor *processor, uint32_t index, uint64_t *place)

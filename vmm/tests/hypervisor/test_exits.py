@@ -541,3 +541,29 @@ def test_reset(make: Make) -> None:
     assert guest.end() == ("DEBUG_EXIT", 2)
     assert guest.word(0x7000) == 0
     assert guest.word(0x7004) == 3  # RESET# clears the TSC
+
+
+def test_reset_leaves_both_alike(both: Callable[..., list[Guest]]) -> None:
+    """MSRs, x87, debug registers, a task priority and a pending halt: RESET# ends them all."""
+    source = """
+        mov ecx, 0x3a; mov eax, 1; xor edx, edx; wrmsr
+        mov ecx, 0x277; mov eax, 0x01010101; mov edx, eax; wrmsr
+        mov ecx, 0x2ff; mov eax, 0xc06; xor edx, edx; wrmsr
+        mov ecx, 0xc0000082; mov eax, 1; wrmsr
+        mov ecx, 0x175; wrmsr
+        mov ecx, 0x1a0; xor eax, eax; wrmsr
+        mov rax, cr4; or eax, 0x40200; mov cr4, rax
+        xor ecx, ecx; xor edx, edx; mov eax, 3; xsetbv
+        fninit; fld1; movq xmm3, [0x1008]
+        mov eax, 0x55; mov dr0, rax; mov eax, 4; mov cr8, rax
+        hlt
+    """
+    hashes = []
+    for guest in both(source, "long"):
+        assert guest.end() == ("IDLE_FOREVER", 0)
+        before = guest.machine.state_hash()
+        guest.machine.reset()
+        guest.load("mov ecx, 0x3a; mov eax, 1; xor edx, edx; wrmsr; 1: inc ebx; jmp 1b")
+        guest.run(count=guest.machine.count + 1000)
+        hashes.append((before, guest.machine.state_hash()))
+    assert hashes[0] == hashes[1]
