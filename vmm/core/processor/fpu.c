@@ -26,7 +26,7 @@ static void set_host_mxcsr(uint32_t value)
 static void load_mxcsr(struct processor *cpu)
 {
     cpu->host_mxcsr = host_mxcsr();
-    set_host_mxcsr(FPU(cpu).mxcsr | MXCSR_MASKS);
+    set_host_mxcsr((FPU(cpu).mxcsr & MXCSR_VALID) | MXCSR_MASKS); /* root code may have written any bits */
     cpu->fpu_live |= FPU_MXCSR;
 }
 

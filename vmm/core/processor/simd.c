@@ -654,7 +654,7 @@ static uint32_t exceptions_of(struct processor *cpu, const struct op *one, uint3
                               unsigned size, bool general)
 {
     uint32_t host, raised;
-    control = (control & ~MXCSR_FLAGS) | MXCSR_MASKS;
+    control = (control & MXCSR_VALID & ~MXCSR_FLAGS) | MXCSR_MASKS;
     __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(host) : "m"(control));
     cpu->fpu_live |= FPU_MXCSR;
     if (source)

@@ -319,6 +319,14 @@ def test_mxcsr_does_not_leak(root: Root) -> None:
     assert 5e-324 * 1.0 == 5e-324
 
 
+@pytest.mark.parametrize("mxcsr", [0xFFFFFFFF, 0xFFFFE07F])
+def test_mxcsr_with_reserved_bits_from_root(root: Root, mxcsr: int) -> None:
+    """No guest can load them, code in VMX root operation can: the host must not trip over them."""
+    root.start("addps xmm0, xmm1; hlt")
+    root.registers.fpu.mxcsr = mxcsr
+    assert root.enter() == 12
+
+
 @pytest.mark.parametrize("kind", ["movups", "movdqu", "lddqu"])
 def test_operand_across_pages(root: Root, kind: str) -> None:
     data = packed(random.Random(5))
