@@ -86,7 +86,7 @@ class Store:
     def add(self, chunks: Iterable[bytes], provenance: Provenance, expected: str | None = None) -> Medium:
         """Stores the bytes of `chunks`, whose sha256 must be `expected` when that is given.
 
-        Raises WrongContentError: other bytes than expected; MediaError: disk full. Nothing is left of what was not stored.
+        Raises WrongContentError: other bytes than expected; MediaError: disk full. Of what fails nothing is left.
         """
         digest = hashlib.sha256()
         with disk_errors(f"storing {provenance.name}"), self._temporary() as file:

@@ -32,11 +32,11 @@ def test_a_shell_in_a_terminal() -> None:
     with os.fdopen(terminal, "rb+", buffering=0):
         wait(b"bringup# ")
         os.write(terminal, b"echo $((6 * 7)); sleep 1; tty\r")
-        wait(b"42\r\n")
+        wait(b"42\r")
         asleep = time.monotonic()
-        wait(b"/dev/ttyS0\r\n")
+        wait(b"/dev/ttyS0\r")
         assert time.monotonic() - asleep > 0.5  # the guest's second is the host's
         os.write(terminal, b"poweroff -f\r")
-        wait(b"reboot: Power down\r\n")
+        wait(b"reboot: Power down\r")
         _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
