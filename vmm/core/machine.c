@@ -273,6 +273,18 @@ void machine_kick(struct machine *machine)
 
 /* ---- making and resetting ---- */
 
+/* Guests' SSE instructions are executed by the host's own: the first one that is missing, or NULL. */
+static const char *missing_on_host(void)
+{
+    __builtin_cpu_init();
+    return !__builtin_cpu_supports("sse3")     ? "SSE3"
+           : !__builtin_cpu_supports("ssse3")  ? "SSSE3"
+           : !__builtin_cpu_supports("sse4.1") ? "SSE4.1"
+           : !__builtin_cpu_supports("sse4.2") ? "SSE4.2"
+           : !__builtin_cpu_supports("popcnt") ? "POPCNT"
+                                               : NULL;
+}
+
 static bool check_config(const struct machine_config *config, char *error, size_t error_size)
 {
     if (config->memory_bytes % MIB(1) || config->memory_bytes < MIB(2) || config->memory_bytes > GIB(256))
@@ -286,6 +298,8 @@ static bool check_config(const struct machine_config *config, char *error, size_
         snprintf(error, error_size, "unknown clock %u", config->clock);
     else if (config->cpuid_count > MACHINE_MAX_CPUID)
         snprintf(error, error_size, "%u CPUID rows: there can be up to %d", config->cpuid_count, MACHINE_MAX_CPUID);
+    else if (missing_on_host())
+        snprintf(error, error_size, "the host's processor lacks %s: an x86-64-v2 one is needed", missing_on_host());
     else
         return true;
     return false;

@@ -53,7 +53,7 @@ static inline bool idiv8(struct processor *cpu, uint8_t b)
     int32_t a = (int16_t)REG16(cpu, GPR_OFFSET(RAX)), divisor = (int8_t)b;
     if (!divisor || a / divisor != (int8_t)(a / divisor))
         return false;
-    SET16(cpu, GPR_OFFSET(RAX), (uint16_t)(a % divisor << 8) | (uint8_t)(a / divisor));
+    SET16(cpu, GPR_OFFSET(RAX), (uint8_t)(a % divisor) << 8 | (uint8_t)(a / divisor));
     return true;
 }
 #define DIVIDE(bits, wide)                                                                                             \
