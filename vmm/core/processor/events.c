@@ -214,7 +214,7 @@ void deliver_event(struct processor *cpu, const struct event *event)
     if (is_software(event)) {
         from.rip += event->length;
         if (!code64(cpu))
-            from.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)from.rip : (uint32_t)from.rip;
+            from.rip = (uint32_t)from.rip;
     }
     if (sets_rf(event))
         from.rflags |= RFLAGS_RF;

@@ -267,11 +267,11 @@ bool set_up_load_far(struct decode *d)
     return segment_operand(d, op_load_far, d->map == MAP_0F ? d->opcode & 7 : d->opcode == 0xc4 ? ES : DS);
 }
 
-/* With a 32-bit operand only the low half of the stack slot is written. */
+/* With a 32-bit operand only the low half of the stack slot is accessed. */
 HANDLER(op_push_seg)
 {
     uint64_t sp = cpu->s.registers.gpr[RSP] - op->size, selector = cpu->s.seg[op->imm & 7].selector;
-    uint64_t linear = stack_linear(cpu, op, sp, op->size, true);
+    uint64_t linear = stack_linear(cpu, op, sp, op->size == 8 ? 8 : 2, true);
     if (op->size == 8)
         store64(cpu, op, linear, selector, SS);
     else
@@ -283,7 +283,7 @@ HANDLER(op_push_seg)
 HANDLER(op_pop_seg)
 {
     uint64_t sp = cpu->s.registers.gpr[RSP];
-    uint16_t selector = load16(cpu, op, stack_linear(cpu, op, sp, op->size, false), SS);
+    uint16_t selector = load16(cpu, op, stack_linear(cpu, op, sp, 2, false), SS);
     load_segment(cpu, op, op->imm, selector);
     stack_set(cpu, sp + op->size);
     return op->imm == SS ? stack_segment_loaded(cpu, op) : segment_loaded(cpu, op, op->imm);

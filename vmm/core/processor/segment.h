@@ -15,7 +15,7 @@ static inline void rip_at(struct processor *cpu, const struct op *op)
 {
     cpu->s.rip += op->offset;
     if (!code64(cpu))
-        cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
+        cpu->s.rip = (uint32_t)cpu->s.rip;
     cpu->left++;
 }
 
@@ -23,8 +23,7 @@ static inline void rip_at(struct processor *cpu, const struct op *op)
 static inline uint64_t next_rip(const struct processor *cpu, const struct op *op)
 {
     uint64_t rip = cpu->s.rip + op->offset + op->length;
-    unsigned code = cpu->mode & MODE_CODE;
-    return code == MODE_CODE64 ? rip : code == MODE_CODE16 ? (uint16_t)rip : (uint32_t)rip;
+    return code64(cpu) ? rip : (uint32_t)rip;
 }
 
 /* For opcodes.c, which alone knows the opcode: these leave the segment register's number in op->imm. */

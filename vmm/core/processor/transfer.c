@@ -86,14 +86,14 @@ static void far_code(struct processor *cpu, const struct op *op, uint16_t select
     if (!(access & AR_P))
         raise_selector(cpu, op, VECTOR_NP, selector);
     struct vcpu_segment cs = descriptor_segment((selector & 0xfffc) | cpl, d);
-    check_rip(cpu, op, &cs, offset);
+    cs.access |= AR_ACCESSED;
     uint64_t sp = *rsp_of(cpu);
     if (call) {
         push(cpu, op, &sp, cpu->s.seg[CS].selector, op->size);
         push(cpu, op, &sp, next_rip(cpu, op), op->size);
     }
+    check_rip(cpu, op, &cs, offset); /* #SS goes before */
     descriptor_set_accessed(cpu, op, d);
-    cs.access |= AR_ACCESSED;
     if (call)
         stack_set(cpu, sp);
     enter(cpu, &cs, offset);
@@ -101,7 +101,7 @@ static void far_code(struct processor *cpu, const struct op *op, uint16_t select
 
 /* The stack of a gate's more privileged code: SS:RSP of the caller, parameters, CS:RIP (figure 5-13 and 5.8.5.1). */
 static void call_inner(struct processor *cpu, const struct op *op, const struct descriptor *gate,
-                       struct vcpu_segment *cs, uint64_t rip, unsigned size)
+                       struct descriptor *code, const struct vcpu_segment *cs, uint64_t rip, unsigned size)
 {
     unsigned cpl = cs->selector & 3, parameters = size == 8 ? 0 : gate->low >> 32 & 31;
     uint64_t frame[2 + 31 + 2], sp;
@@ -126,6 +126,8 @@ static void call_inner(struct processor *cpu, const struct op *op, const struct 
         sp -= size;
         mmu_stack_write(cpu, op, stack_address(cpu, op, &ss, sp, size, size == 8, error), frame[i], size, false);
     }
+    check_rip(cpu, op, cs, rip);
+    descriptor_set_accessed(cpu, op, code);
     uint64_t mask = size == 8 ? ~0ull : segment_stack_mask(&ss);
     cpu->s.seg[SS] = ss;
     *rsp_of(cpu) = mask == 0xffff ? (uint32_t)((*rsp_of(cpu) & ~mask) | (sp & mask)) : sp & mask;
@@ -156,11 +158,9 @@ static void far_gate(struct processor *cpu, const struct op *op, uint16_t select
         raise_selector(cpu, op, VECTOR_NP, target);
     bool inner = call && !is_conforming(code) && dpl < cpl;
     struct vcpu_segment cs = descriptor_segment((target & 0xfffc) | (inner ? dpl : cpl), &d);
-    check_rip(cpu, op, &cs, rip);
+    cs.access |= AR_ACCESSED;
     if (inner) {
-        descriptor_set_accessed(cpu, op, &d);
-        cs.access |= AR_ACCESSED;
-        call_inner(cpu, op, gate, &cs, rip, size);
+        call_inner(cpu, op, gate, &d, &cs, rip, size);
         return;
     }
     uint64_t sp = *rsp_of(cpu);
@@ -168,8 +168,8 @@ static void far_gate(struct processor *cpu, const struct op *op, uint16_t select
         push(cpu, op, &sp, cpu->s.seg[CS].selector, size);
         push(cpu, op, &sp, next_rip(cpu, op), size);
     }
+    check_rip(cpu, op, &cs, rip);
     descriptor_set_accessed(cpu, op, &d);
-    cs.access |= AR_ACCESSED;
     if (call)
         stack_set(cpu, sp);
     enter(cpu, &cs, rip);
@@ -250,21 +250,22 @@ HANDLER(op_far_call_memory)
 /* ---- far RET and IRET ---- */
 
 /* CS of a return, with its checks (vol. 2, IRET and RET). */
-static struct vcpu_segment return_code(struct processor *cpu, const struct op *op, uint16_t selector)
+static struct vcpu_segment return_code(struct processor *cpu, const struct op *op, uint16_t selector,
+                                       struct descriptor *d)
 {
-    struct descriptor d;
     if (unlikely(is_null(selector)))
         raise_zero(cpu, op, VECTOR_GP);
-    descriptor_read(cpu, op, selector, VECTOR_GP, &d);
-    uint32_t access = descriptor_access(d.low);
+    descriptor_read(cpu, op, selector, VECTOR_GP, d);
+    uint32_t access = descriptor_access(d->low);
     unsigned dpl = access_dpl(access), rpl = selector & 3;
     if (unlikely(!is_code(access) || rpl < cpu->s.cpl || (is_conforming(access) ? dpl > rpl : dpl != rpl) ||
                  mixed_code(cpu, access)))
         raise_selector(cpu, op, VECTOR_GP, selector);
     if (unlikely(!(access & AR_P)))
         raise_selector(cpu, op, VECTOR_NP, selector);
-    descriptor_set_accessed(cpu, op, &d);
-    return descriptor_segment(selector, &d);
+    struct vcpu_segment cs = descriptor_segment(selector, d);
+    cs.access |= AR_ACCESSED; /* in its descriptor when nothing can fault any more */
+    return cs;
 }
 
 /* SS of a return: null is good for 64-bit code that is not at privilege 3. */
@@ -305,15 +306,19 @@ static void far_return(struct processor *cpu, const struct op *op)
         cpu_update(cpu);
         return;
     }
-    struct vcpu_segment cs = return_code(cpu, op, selector);
-    check_rip(cpu, op, &cs, rip);
+    struct descriptor d;
+    struct vcpu_segment cs = return_code(cpu, op, selector, &d);
     if ((selector & 3) == cpu->s.cpl) {
+        check_rip(cpu, op, &cs, rip);
+        descriptor_set_accessed(cpu, op, &d);
         stack_set(cpu, *rsp_of(cpu) + 2 * size + released);
         enter(cpu, &cs, rip);
         return;
     }
     uint64_t rsp = peek(cpu, op, 2 * size + released, size);
     struct vcpu_segment ss = return_stack(cpu, op, peek(cpu, op, 3 * size + released, size), &cs);
+    check_rip(cpu, op, &cs, rip);
+    descriptor_set_accessed(cpu, op, &d);
     return_to(cpu, &cs, rip, &ss, rsp + released);
 }
 
@@ -407,10 +412,12 @@ static void iret_protected(struct processor *cpu, const struct op *op)
         }
     }
     uint16_t selector = frame[1];
-    struct vcpu_segment cs = return_code(cpu, op, selector);
-    check_rip(cpu, op, &cs, frame[0]);
+    struct descriptor d;
+    struct vcpu_segment cs = return_code(cpu, op, selector, &d);
     uint64_t mask = iret_flags(cpu, size);
     if (!code64(cpu) && (selector & 3) == cpu->s.cpl) {
+        check_rip(cpu, op, &cs, frame[0]);
+        descriptor_set_accessed(cpu, op, &d);
         stack_set(cpu, *rsp_of(cpu) + 3 * size);
         merge_flags(cpu, frame[2], mask);
         enter(cpu, &cs, frame[0]);
@@ -421,6 +428,8 @@ static void iret_protected(struct processor *cpu, const struct op *op)
         frame[4] = peek(cpu, op, 4 * size, size);
     }
     struct vcpu_segment ss = return_stack(cpu, op, frame[4], &cs);
+    check_rip(cpu, op, &cs, frame[0]);
+    descriptor_set_accessed(cpu, op, &d);
     merge_flags(cpu, frame[2], mask);
     return_to(cpu, &cs, frame[0], &ss, frame[3]);
 }
