@@ -27,6 +27,8 @@ struct emulate_state {
     uint64_t gdt_base, idt_base;
     uint32_t gdt_limit, idt_limit;
     uint32_t interruptibility;      /* SDM vol. 3, table 25-3 */
+    uint64_t dr7;
+    uint64_t pending_debug;         /* debug traps due at the next boundary; SDM vol. 3, table 25-4 */
     uint64_t tsc;                   /* for RDTSC */
 };
 

@@ -56,7 +56,9 @@ static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
     X(idt_base, GUEST_IDTR_BASE)                                                                                       \
     X(gdt_limit, GUEST_GDTR_LIMIT)                                                                                     \
     X(idt_limit, GUEST_IDTR_LIMIT)                                                                                     \
-    X(interruptibility, GUEST_INTERRUPTIBILITY_STATE)
+    X(interruptibility, GUEST_INTERRUPTIBILITY_STATE)                                                                  \
+    X(dr7, GUEST_DR7)                                                                                                  \
+    X(pending_debug, GUEST_PENDING_DEBUG_EXCEPTIONS)
 
 static void load_state(const struct guest *guest, struct emulate_state *state)
 {
@@ -90,6 +92,8 @@ static void store_state(struct guest *guest, const struct emulate_state *before,
         set_guest_cr0(guest, state->cr0);
     if (state->cr4 != before->cr4)
         set_guest_cr4(guest, state->cr4);
+    if (state->efer != before->efer)
+        set_guest_efer(guest, state->efer);
     if (state->cr0 != before->cr0 || state->cr3 != before->cr3 || state->cr4 != before->cr4)
         flush_translations(guest);
 }
@@ -121,7 +125,8 @@ void emulate_instruction_at_rip(struct guest *guest)
         result = emulate_instruction(guest->emulator, guest->registers, &state, &bus, 1, &outcome);
         if (result == EMULATE_DONE)
             guest_retire(guest, outcome.iterations);
-    } while (result == EMULATE_DONE && state.rip == rip && !(before.rflags & RFLAGS_TF) && !vcpu->attention(vcpu));
+    } while (result == EMULATE_DONE && state.rip == rip && !(before.rflags & RFLAGS_TF) && !state.pending_debug &&
+             !vcpu->attention(vcpu));
     store_state(guest, &before, &state);
     if (result == EMULATE_EXCEPTION)
         emulated_exception(guest, &outcome);
@@ -157,13 +162,22 @@ void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, 
         state.interruptibility &= ~BLOCKED_BY_NMI;
     enum emulate_result result = emulate_task_switch(guest->emulator, guest->registers, &state, &bus, selector, source,
                                                      has_error, error, &outcome);
-    if (result == EMULATE_DONE) {
+    if (result == EMULATE_DONE && source != IDT_GATE && before.rflags & RFLAGS_TF)
+        state.pending_debug |= PENDING_DEBUG_BS;
+    uint64_t traps = state.pending_debug;
+    state.pending_debug = traps & DR6_BT ? 0 : traps;
+    bool switched = result == EMULATE_DONE || state.segment[TR].selector != before.segment[TR].selector;
+    if (switched)
         store_state(guest, &before, &state);
-        if (instruction)
-            guest_retire(guest, 1);
-    } else if (result == EMULATE_EXCEPTION) {
-        emulated_exception(guest, &outcome);
-    } else {
+    if (switched && (source != IDT_GATE || (instruction && result == EMULATE_DONE)))
+        guest_retire(guest, 1);
+    if (result == EMULATE_REFUSED)
         vcpu_end(vcpu, MACHINE_INTERNAL, "task switch to %#x refused", selector);
-    }
+    else if (result == EMULATE_EXCEPTION && event)
+        inject_second_exception(guest, vectoring, outcome.vector,
+                                outcome.has_error ? (int64_t)outcome.error : NO_ERROR_CODE);
+    else if (result == EMULATE_EXCEPTION)
+        emulated_exception(guest, &outcome);
+    else if (traps & DR6_BT)
+        inject_debug_trap(guest, traps & ~PENDING_DEBUG_BREAKPOINT);
 }

@@ -27,6 +27,13 @@ void inject_exception(struct guest *guest, unsigned vector, int64_t error)
     inject_hardware_exception(guest, vector, error);
 }
 
+void inject_debug_trap(struct guest *guest, uint64_t dr6)
+{
+    guest->registers->dr6 = (guest->registers->dr6 & ~0xfull) | dr6;
+    vmcs_write(guest, GUEST_DR7, vmcs_read(guest, GUEST_DR7) & ~DR7_GD);
+    inject_hardware_exception(guest, VECTOR_DB, NO_ERROR_CODE);
+}
+
 void take_back_rf(struct guest *guest)
 {
     if (guest->rf_lent_at == guest->vcpu.count)
@@ -37,6 +44,25 @@ void inject_double_fault(struct guest *guest)
 {
     take_back_rf(guest);
     inject_hardware_exception(guest, VECTOR_DF, 0);
+}
+
+static bool is_contributory(unsigned vector)
+{
+    return (1u << VECTOR_DE | 1u << VECTOR_TS | 1u << VECTOR_NP | 1u << VECTOR_SS | 1u << VECTOR_GP) >> vector & 1;
+}
+
+/* SDM vol. 3, table 6-5 */
+void inject_second_exception(struct guest *guest, uint32_t vectoring, unsigned vector, int64_t error)
+{
+    unsigned first = vectoring & EVENT_VECTOR;
+    bool exception = (vectoring & EVENT_TYPE) == EVENT_HARDWARE_EXCEPTION;
+    if (exception && first == VECTOR_DF && (is_contributory(vector) || vector == VECTOR_PF))
+        vcpu_end(&guest->vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)guest->exit.rip);
+    else if (exception && ((is_contributory(vector) && (is_contributory(first) || first == VECTOR_PF)) ||
+                           (vector == VECTOR_PF && first == VECTOR_PF)))
+        inject_double_fault(guest);
+    else
+        inject_exception(guest, vector, error);
 }
 
 void reinject(struct guest *guest)
@@ -77,10 +103,9 @@ uint32_t guest_interruptibility(const struct vcpu *vcpu)
 void complete_instruction(struct guest *guest)
 {
     uint64_t rip = guest->exit.rip, next = rip + vmcs_read(guest, EXIT_INSTRUCTION_LENGTH);
-    if ((rip ^ next) >> 16) { /* IP and EIP wrap at their width */
-        uint32_t cs = read_segment(guest, CS).access;
-        if (!(cs & AR_L && vmcs_read(guest, GUEST_EFER) & EFER_LMA))
-            next = cs & AR_DB ? (uint32_t)next : (uint16_t)next;
+    if ((rip ^ next) >> 32) { /* EIP wraps at its width; IP goes on to a #GP, or beyond in a larger segment */
+        if (!(read_segment(guest, CS).access & AR_L && vmcs_read(guest, GUEST_EFER) & EFER_LMA))
+            next = (uint32_t)next;
     }
     vmcs_write(guest, GUEST_RIP, next);
     uint64_t blocked = vmcs_read(guest, GUEST_INTERRUPTIBILITY_STATE);

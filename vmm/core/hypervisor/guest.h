@@ -80,8 +80,12 @@ void guest_exit(struct guest *guest);
 /* Delivers an exception instead of completing the instruction at RIP. */
 #define NO_ERROR_CODE (-1)
 void inject_exception(struct guest *guest, unsigned vector, int64_t error);
-/* The same for a double fault, met by the processor. */
+/* The same for an exception met while an event was being delivered, which `vectoring` describes. */
+void inject_second_exception(struct guest *guest, uint32_t vectoring, unsigned vector, int64_t error);
+/* The same for a double fault. */
 void inject_double_fault(struct guest *guest);
+/* The same for a #DB trap, with bits of DR6: one that the pending debug exceptions (table 25-4) do not know. */
+void inject_debug_trap(struct guest *guest, uint64_t dr6);
 /* A fault that was injected has not been delivered: RFLAGS.RF is again as it was. */
 void take_back_rf(struct guest *guest);
 /* The event whose delivery this exit interrupted is delivered again by the next entry. */
@@ -108,6 +112,7 @@ uint64_t guest_cr0(const struct guest *guest);
 uint64_t guest_cr4(const struct guest *guest);
 void set_guest_cr0(struct guest *guest, uint64_t value);
 void set_guest_cr4(struct guest *guest, uint64_t value);
+void set_guest_efer(struct guest *guest, uint64_t value);
 /* MOV to CR0 with its checks and side effects; false: #GP(0). */
 bool mov_to_cr0(struct guest *guest, uint64_t value);
 /* Loads the PDPTE components from memory; false: a reserved bit. */

@@ -36,7 +36,7 @@ void set_guest_cr4(struct guest *guest, uint64_t value)
 }
 
 /* EFER, and the VM-entry control that must agree with its LMA. */
-static void set_guest_efer(struct guest *guest, uint64_t value)
+void set_guest_efer(struct guest *guest, uint64_t value)
 {
     uint32_t controls = vmcs_read(guest, ENTRY_CONTROLS);
     vmcs_write(guest, GUEST_EFER, value);

@@ -121,6 +121,9 @@ enum vmcs_component {
 #define EVENT_VALID (1u << 31)
 
 #define PENDING_DEBUG_BS (1ull << 14) /* single step */
+#define PENDING_DEBUG_BREAKPOINT (1u << 12) /* and one that is enabled */
+#define DR6_BT (1u << 15)
+#define DR7_GD (1ull << 13)
 
 /* ---- capability MSRs (appendix A) ---- */
 

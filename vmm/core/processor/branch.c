@@ -339,7 +339,7 @@ HANDLER(op_trace_end)
 {
     cpu->s.rip += op->disp;
     if (!(cpu->mode & MODE_CODE64))
-        cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
+        cpu->s.rip = (uint32_t)cpu->s.rip;
     return branch_linked(cpu, op);
 }
 
@@ -349,6 +349,6 @@ HANDLER(op_stale)
     cpu->left += trace_of(op)->count - op->number;
     cpu->s.rip += op->offset;
     if (!(cpu->mode & MODE_CODE64))
-        cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
+        cpu->s.rip = (uint32_t)cpu->s.rip;
     return trace_jump_slow(cpu);
 }

@@ -61,7 +61,8 @@ static void load(struct processor *cpu, const struct registers *registers, const
     s->idt_limit = state->idt_limit;
     s->interruptibility = state->interruptibility;
     s->activity = ACTIVE;
-    s->pending_debug = 0;
+    s->dr7 = state->dr7;
+    s->pending_debug = state->pending_debug;
     s->tsc_base = state->tsc - s->count;
     cpu->bus = bus;
     cpu->leave = LEAVE_NONE;
@@ -87,6 +88,8 @@ static void store(const struct processor *cpu, struct registers *registers, stru
     state->idt_base = s->idt_base;
     state->idt_limit = s->idt_limit;
     state->interruptibility = s->interruptibility;
+    state->dr7 = s->dr7;
+    state->pending_debug = s->pending_debug;
 }
 
 static enum emulate_result exception(const struct event *fault, struct registers *registers,

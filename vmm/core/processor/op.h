@@ -120,7 +120,7 @@ static inline void rip_past(struct processor *cpu, const struct op *op)
 {
     cpu->s.rip += op->offset + op->length;
     if ((cpu->mode & MODE_CODE) != MODE_CODE64)
-        cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
+        cpu->s.rip = (uint32_t)cpu->s.rip;
 }
 /* The instruction is done and RIP is set; events, mode or mapping may have changed: back to cpu_run, which looks. */
 #define LEAVE_TRACE return NULL

@@ -54,7 +54,7 @@ _Noreturn void leave_run(struct processor *cpu, const struct op *op, enum leave 
         cpu->left += trace_of(op)->count - op->number;
         cpu->s.rip += op->offset;
         if (!(cpu->mode & MODE_CODE64))
-            cpu->s.rip = (cpu->mode & MODE_CODE) == MODE_CODE16 ? (uint16_t)cpu->s.rip : (uint32_t)cpu->s.rip;
+            cpu->s.rip = (uint32_t)cpu->s.rip;
     }
     leave_shadow(cpu);
     cpu->leave = why;
@@ -166,7 +166,7 @@ static void deliver(struct processor *cpu)
 static bool boundary(struct processor *cpu)
 {
     if (unlikely(cpu->s.pending_debug && !(cpu->s.interruptibility & BLOCKING_BY_MOV_SS))) {
-        cpu->fault = (struct event){.vector = VECTOR_DB, .type = EVENT_EXCEPTION, .dr6 = cpu->s.pending_debug};
+        cpu->fault = (struct event){.vector = VECTOR_DB, .type = EVENT_EXCEPTION, .dr6 = cpu->s.pending_debug & ~PENDING_BREAKPOINT};
         cpu->s.pending_debug = 0;
         deliver(cpu);
     }

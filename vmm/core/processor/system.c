@@ -275,6 +275,8 @@ static uint64_t cr4_defined(const struct processor *cpu)
             bits |= table[i].bits;
     if (vmx_non_root(cpu)) /* kept there by the guest/host mask */
         bits |= CR4_VMXE;
+    if (cpu->emulating) /* a guest has no VMX */
+        bits &= ~CR4_VMXE;
     return bits;
 }
 
@@ -312,7 +314,8 @@ static unsigned control_register(struct processor *cpu, const struct op *op)
     unsigned cr = op->dst >> 3;
     if (cr > 8 || !(0x11d >> cr & 1))
         raise_ud(cpu, op);
-    refuse_when_emulating(cpu, op);
+    if (cr == 8) /* the board has it */
+        refuse_when_emulating(cpu, op);
     return cr;
 }
 
@@ -367,7 +370,6 @@ HANDLER(op_smsw)
 
 HANDLER(op_lmsw)
 {
-    refuse_when_emulating(cpu, op);
     bool memory = op->form & FORM_MEMORY;
     uint64_t linear = memory ? ea_any(cpu, op, 2, false) : 0;
     uint16_t source = memory ? load16(cpu, op, linear, op->seg) : REG16(cpu, op->src);
@@ -377,7 +379,6 @@ HANDLER(op_lmsw)
 
 HANDLER(op_clts)
 {
-    refuse_when_emulating(cpu, op);
     cpu->s.cr0 = vmx_clts(cpu, op);
     cpu_update(cpu);
     return past(cpu, op);

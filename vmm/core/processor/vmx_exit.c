@@ -5,10 +5,16 @@
 
 /* ---- information (28.2) ---- */
 
-static uint32_t interruption(const struct event *event)
+/* In real mode no error code would be delivered. */
+static bool has_error(const struct processor *cpu, const struct event *event)
 {
-    return event->vector | event->type << INTERRUPTION_TYPE_SHIFT | (event->has_error ? INTERRUPTION_ERROR_CODE : 0) |
-           INTERRUPTION_VALID;
+    return event->has_error && protected_mode(cpu);
+}
+
+static uint32_t interruption(const struct processor *cpu, const struct event *event)
+{
+    return event->vector | event->type << INTERRUPTION_TYPE_SHIFT |
+           (has_error(cpu, event) ? INTERRUPTION_ERROR_CODE : 0) | INTERRUPTION_VALID;
 }
 
 /* Did the instruction that is being left end blocking by NMI (it is an IRET)? */
@@ -32,8 +38,8 @@ void vmx_record(struct processor *cpu, const struct op *op, uint32_t reason, uin
     vmcs->idt_vectoring_error_code = 0;
     if (unlikely(cpu->delivering_valid) && reason != REASON_TRIPLE_FAULT) {
         const struct event *event = &cpu->delivering;
-        vmcs->idt_vectoring_information = interruption(event);
-        vmcs->idt_vectoring_error_code = event->has_error ? event->error : 0;
+        vmcs->idt_vectoring_information = interruption(cpu, event);
+        vmcs->idt_vectoring_error_code = has_error(cpu, event) ? event->error : 0;
         if (event->type >= EVENT_SOFTWARE_INTERRUPT)
             vmcs->exit_instruction_length = event->length;
     }
@@ -277,8 +283,8 @@ void vmx_event_exit(struct processor *cpu, const struct event *event)
     bool double_fault = event->vector == VECTOR_DF;
     vmx_record(cpu, NULL, REASON_EXCEPTION_OR_NMI,
                event->vector == VECTOR_PF ? event->cr2 : event->vector == VECTOR_DB ? event->dr6 : 0);
-    vmcs->exit_interruption_information = interruption(event);
-    vmcs->exit_interruption_error_code = event->has_error ? event->error : 0;
+    vmcs->exit_interruption_information = interruption(cpu, event);
+    vmcs->exit_interruption_error_code = has_error(cpu, event) ? event->error : 0;
     if (double_fault) /* not said to have arisen while the first of the two was delivered (28.2.4) */
         vmcs->idt_vectoring_information = vmcs->idt_vectoring_error_code = 0;
     else if (nmi_unblocked(cpu, NULL) && !cpu->delivering_valid)
