@@ -211,7 +211,9 @@ static uint64_t horizon(const struct machine *machine)
 static bool attention(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
-    return vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
+    if (!vcpu->nmi_pending)
+        vcpu->nmi_pending = board_take_nmi(machine->board, vcpu->index);
+    return vcpu->nmi_pending || vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
            output_full(machine) || vcpu->time >= output_deadline(machine) ||
            board_interrupt_pending(machine->board, vcpu->index);
 }
