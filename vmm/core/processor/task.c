@@ -233,10 +233,10 @@ void task_switch(struct processor *cpu, const struct op *op, uint16_t selector, 
     cpu_update(cpu);
     load_segments(cpu, &task);
     cpu_update(cpu);
-    if (task.trap)
-        cpu->s.pending_debug |= DR6_BT;
     if (has_error)
         push_error(cpu, error, tss->width);
     if (task.ip > cpu->s.seg[CS].limit)
         raise_zero(cpu, NULL, VECTOR_GP);
+    if (task.trap)
+        cpu->s.pending_debug |= DR6_BT;
 }
