@@ -172,6 +172,9 @@ struct processor {
     bool want_interrupt_window;    /* bare */
     volatile uint32_t kicked;
 
+    uint64_t delivered_at; /* the count at the last delivery, and how many there were at it (run.c) */
+    uint32_t deliveries;
+
     struct event fault;     /* being raised */
     struct event delivering; /* being delivered, while delivering_valid: for double faults and IDT-vectoring */
     bool delivering_valid;

@@ -153,8 +153,24 @@ static void run_slice(struct processor *cpu, uint64_t remaining)
 
 /* ---- between instructions ---- */
 
+/* Exceptions without an instruction retired between them are looked at as after an interrupt of the host's timer: a
+ * guest whose handler faults at its first instruction goes on like that for ever. */
+#define DELIVERIES 256
+
+static void count_delivery(struct processor *cpu)
+{
+    uint64_t count = cpu->horizon - cpu->left;
+    cpu->deliveries = count == cpu->delivered_at ? cpu->deliveries + 1 : 0;
+    cpu->delivered_at = count;
+    if (unlikely(cpu->deliveries >= DELIVERIES)) {
+        cpu->deliveries = 0;
+        processor_kick(cpu);
+    }
+}
+
 static void deliver(struct processor *cpu)
 {
+    count_delivery(cpu);
     cpu->leave = LEAVE_NONE;
     if (!deliver_fault(cpu)) {
         cpu->s.activity = SHUTDOWN;

@@ -224,6 +224,11 @@ void task_switch(struct processor *cpu, const struct op *op, uint16_t selector, 
     for (unsigned i = ES; i <= GS; i++)
         cpu->s.seg[i] = (struct vcpu_segment){.access = AR_UNUSABLE, .selector = task.selector[i]};
     cpu->s.cpl = v86_mode(cpu) ? 3 : task.selector[CS] & 3;
+    cpu->s.seg[SS].access |= (uint32_t)cpu->s.cpl << AR_DPL_SHIFT;
+    if (!v86_mode(cpu)) { /* VM entry wants a CS to inject a fault of the new task into */
+        cpu->s.seg[CS].access = AR_P | AR_S | AR_CODE | AR_WRITABLE | AR_ACCESSED | cpu->s.cpl << AR_DPL_SHIFT;
+        cpu->s.seg[CS].limit = 0xffff;
+    }
     if (tss == &tss32 && cpu->s.cr0 & CR0_PG) {
         if (cpu->s.cr4 & CR4_PAE)
             mmu_load_pdpte(cpu, NULL, task.cr3);
