@@ -14,7 +14,8 @@ enum access {
     ACCESS_READ = 0,
     ACCESS_WRITE = PF_WRITE,
     ACCESS_FETCH = PF_FETCH,
-    ACCESS_SYSTEM = 32 /* implicit supervisor access to a system table (4.6.1) */
+    ACCESS_SYSTEM = 32, /* implicit supervisor access to a system table (4.6.1) */
+    ACCESS_WIDE = 64    /* in IA-32e mode by a 64-bit address, whatever the code that runs still is */
 };
 
 /* Paging-structure entries (SDM vol. 3, 4.5.4). */
@@ -604,9 +605,10 @@ static void check_operand(struct processor *cpu, const struct op *op, uint64_t l
     }
 }
 
-static bool address_in_range(const struct processor *cpu, uint32_t access, uint64_t linear)
+/* Are linear addresses 64 bits wide (and must be canonical), or 32? */
+static bool is_wide(const struct processor *cpu, uint32_t access)
 {
-    return canonical(linear) || !(access & ACCESS_SYSTEM ? long_mode(cpu) : code64(cpu));
+    return access & (ACCESS_SYSTEM | ACCESS_WIDE) ? long_mode(cpu) : code64(cpu);
 }
 
 static _Noreturn void address_fault(struct processor *cpu, const struct op *op, unsigned seg)
@@ -623,11 +625,11 @@ static uint8_t *find_operand(struct processor *cpu, const struct op *op, uint64_
     if (access & ACCESS_SYSTEM && cpu->bank)
         tlb = cpu->bank->entry[TLB_SUPERVISOR];
     uint64_t last = linear + size - 1;
-    if (!(access & ACCESS_SYSTEM ? long_mode(cpu) : code64(cpu))) {
+    if (!is_wide(cpu, access)) {
         linear = (uint32_t)linear;
         last = (uint32_t)last;
     }
-    if (unlikely(!address_in_range(cpu, access, linear) || !address_in_range(cpu, access, last)))
+    if (unlikely(!canonical(linear) || !canonical(last)))
         address_fault(cpu, op, seg);
 
     struct mapping first = translate(cpu, op, linear, access);
@@ -789,7 +791,7 @@ void mmu_stack_write(struct processor *cpu, const struct op *op, uint64_t linear
         if (likely(((linear + size - 1) & ~0xfffull) == entry->write))
             memcpy((void *)(linear + entry->addend), &value, size);
         else
-            write_operand(cpu, op, linear, &value, size, SS, ACCESS_WRITE);
+            write_operand(cpu, op, linear, &value, size, SS, ACCESS_WRITE | ACCESS_WIDE);
     } else
         system_write(cpu, op, linear, value, size, SS);
 }
@@ -798,7 +800,7 @@ void mmu_stack_write(struct processor *cpu, const struct op *op, uint64_t linear
 
 uint64_t mmu_fetch(struct processor *cpu, uint64_t linear)
 {
-    if (unlikely(!address_in_range(cpu, ACCESS_FETCH, linear)))
+    if (unlikely(!canonical(linear)))
         raise_gp(cpu, NULL, 0);
     uint64_t tag = (linear & ~0xfffull) | (cpu->s.cpl == 3 ? 2 : 0);
     struct fetch_entry *entry = cpu->bank ? &cpu->bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)] : NULL;

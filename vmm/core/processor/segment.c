@@ -86,14 +86,20 @@ void descriptor_read(struct processor *cpu, const struct op *op, uint16_t select
         raise_selector(cpu, op, vector, selector);
 }
 
-void descriptor_read_high(struct processor *cpu, const struct op *op, uint16_t selector, unsigned vector,
-                          struct descriptor *d)
+/* The second half of a 16-byte descriptor; false: outside of its table, or its type is not 0. */
+static bool descriptor_find_high(struct processor *cpu, const struct op *op, uint16_t selector, struct descriptor *d)
 {
     uint64_t at;
     if (!in_table(cpu, selector, 16, &at))
-        raise_selector(cpu, op, vector, selector);
+        return false;
     d->high = mmu_system_read(cpu, op, at + 8, 8);
-    if (d->high >> 40 & 0x1f)
+    return !(d->high >> 40 & 0x1f);
+}
+
+void descriptor_read_high(struct processor *cpu, const struct op *op, uint16_t selector, unsigned vector,
+                          struct descriptor *d)
+{
+    if (!descriptor_find_high(cpu, op, selector, d))
         raise_selector(cpu, op, vector, selector);
 }
 
@@ -189,8 +195,10 @@ void drop_segments(struct processor *cpu)
     static const uint8_t data[] = {ES, DS, FS, GS};
     for (unsigned i = 0; i < sizeof data; i++) {
         struct vcpu_segment *s = &cpu->s.seg[data[i]];
-        if (!(s->access & AR_UNUSABLE) && !is_conforming(s->access) && access_dpl(s->access) < cpu->s.cpl)
-            set_null(s, 0);
+        if (!(s->access & AR_UNUSABLE) && !is_conforming(s->access) && access_dpl(s->access) < cpu->s.cpl) {
+            s->selector = 0; /* the base stays */
+            s->access = AR_UNUSABLE;
+        }
     }
 }
 
@@ -334,16 +342,23 @@ static bool visible_descriptor(struct processor *cpu, const struct op *op, uint1
 #define LSL_TYPES 0x0a0eu
 #define LSL_TYPES_LONG 0x0a04u
 
+static bool known_to(struct processor *cpu, const struct op *op, uint16_t selector, struct descriptor *d, bool limit)
+{
+    unsigned type = access_type(descriptor_access(d->low));
+    if (descriptor_access(d->low) & AR_S)
+        return true;
+    if (!long_mode(cpu))
+        return (limit ? LSL_TYPES : LAR_TYPES) >> type & 1;
+    bool wide = code64(cpu) || type == TYPE_CALL_GATE32;
+    return (limit ? LSL_TYPES_LONG : LAR_TYPES_LONG) >> type & 1 &&
+           (!wide || descriptor_find_high(cpu, op, selector, d));
+}
+
 HELPER void load_rights_or_limit(struct processor *cpu, const struct op *op, bool limit)
 {
     struct descriptor d;
     uint16_t selector = read_selector(cpu, op);
-    bool good = visible_descriptor(cpu, op, selector, &d);
-    if (good && !(descriptor_access(d.low) & AR_S)) {
-        uint32_t types = limit ? (long_mode(cpu) ? LSL_TYPES_LONG : LSL_TYPES)
-                               : (long_mode(cpu) ? LAR_TYPES_LONG : LAR_TYPES);
-        good = types >> access_type(descriptor_access(d.low)) & 1;
-    }
+    bool good = visible_descriptor(cpu, op, selector, &d) && known_to(cpu, op, selector, &d, limit);
     set_zf(cpu, good);
     if (good)
         write_register(cpu, op->dst, op->size,

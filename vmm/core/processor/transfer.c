@@ -139,10 +139,10 @@ static void far_gate(struct processor *cpu, const struct op *op, uint16_t select
     uint32_t access = descriptor_access(gate->low);
     bool wide = long_mode(cpu);
     unsigned size = wide ? 8 : access_type(access) == TYPE_CALL_GATE32 ? 4 : 2, cpl = cpu->s.cpl;
-    if (wide)
-        descriptor_read_high(cpu, op, selector, VECTOR_GP, gate);
     if (!(access & AR_P))
         raise_selector(cpu, op, VECTOR_NP, selector);
+    if (wide)
+        descriptor_read_high(cpu, op, selector, VECTOR_GP, gate);
     uint16_t target = gate->low >> 16;
     uint64_t rip = (gate->low & 0xffff) | (size > 2 ? gate->low >> 32 & 0xffff0000 : 0) | gate->high << 32;
     struct descriptor d;
@@ -273,7 +273,7 @@ static struct vcpu_segment return_stack(struct processor *cpu, const struct op *
                                         const struct vcpu_segment *cs)
 {
     unsigned cpl = cs->selector & 3;
-    if (is_null(selector) && long_mode(cpu) && cs->access & AR_L && cpl != 3 && (selector & 3u) == cpl)
+    if (is_null(selector) && long_mode(cpu) && cs->access & AR_L && cpl != 3)
         return (struct vcpu_segment){.access = AR_UNUSABLE | cpl << AR_DPL_SHIFT, .selector = selector};
     return stack_segment(cpu, op, selector, cpl, VECTOR_GP);
 }
