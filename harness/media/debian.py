@@ -255,15 +255,16 @@ def _sources(release: str) -> dict[str, str]:
     if named := os.environ.get("BRINGUP_APT_SOURCES"):
         with disk_errors("BRINGUP_APT_SOURCES"):
             return {f"named{Path(named).suffix}": Path(named).read_text()}
-    system = freedesktop_os_release()
-    own = system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
     query = ["apt-config", "shell", "list", "Dir::Etc::sourcelist/f", "parts", "Dir::Etc::sourceparts/d"]
     with _start(query, stdout=subprocess.PIPE) as process:
         answer = process.communicate()[0].decode()
     assigned = dict(word.partition("=")[::2] for word in shlex.split(answer))
     entries = {}
     with disk_errors("the machine's apt sources"):
-        for path in [Path(assigned["list"]), *sorted(Path(assigned["parts"]).glob("*"))]:
+        system = freedesktop_os_release()
+        own = system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
+        parts = sorted(Path(assigned["parts"]).glob("*")) if "parts" in assigned else []
+        for path in [Path(assigned.get("list", os.devnull)), *parts]:
             translate = {".list": sources.one_line, ".sources": sources.deb822}.get(path.suffix)
             if translate and path.is_file() and (text := translate(path.read_text(), own, release)):
                 entries[path.name] = text
