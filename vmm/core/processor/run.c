@@ -146,8 +146,8 @@ static void run_slice(struct processor *cpu, uint64_t remaining)
         trace_flush(cpu);
         return;
     }
-    if (trace->count > cpu->left)
-        trace = trace_limited(cpu, cpu->left);
+    if (trace->count > cpu->left) /* one by one, as no store finds the limited trace to be stale */
+        trace = trace_limited(cpu, 1);
     execute(cpu, trace);
 }
 

@@ -139,6 +139,22 @@ static uint64_t stos_run(struct processor *cpu, const struct op *op, unsigned si
 typedef void (*element)(struct processor *cpu, const struct op *op);
 typedef uint64_t (*run)(struct processor *cpu, const struct op *op, unsigned size, uint64_t count);
 
+/* Do `size` bytes from ES:RDI hold some of the instruction? It is fetched again after an iteration that overwrites it, as
+ * it would be if the run ended there. */
+static bool meets_itself(const struct processor *cpu, const struct op *op, uint64_t to, uint64_t size)
+{
+    uint64_t at = cpu->s.rip + op->offset;
+    if (!code64(cpu))
+        at = (uint32_t)(at + cpu->s.seg[CS].base);
+    return unlikely(to < at + op->length && at < to + size);
+}
+
+static uint64_t store_address(const struct processor *cpu, const struct op *op)
+{
+    uint64_t to = cpu->s.registers.gpr[RDI] & address_mask(op);
+    return code64(cpu) ? to : (uint32_t)(to + cpu->s.seg[ES].base);
+}
+
 /* op->src is the enum string; true when the instruction is finished. The trace has paid for one instruction. */
 static __attribute__((noinline)) bool repeat(struct processor *cpu, const struct op *op)
 {
@@ -151,13 +167,14 @@ static __attribute__((noinline)) bool repeat(struct processor *cpu, const struct
     enum string what = op->src;
     element one = elements[what][size_index(op->size)];
     run many = can_run(cpu, op) ? runs[what] : NULL;
+    bool stores = what == STRING_MOVS || what == STRING_STOS;
     bool compares = what == STRING_CMPS || what == STRING_SCAS, while_equal = op->form & FORM_REP;
     uint64_t count = index_read(cpu, op, RCX);
     if (!count)
         return true;
     for (;;) {
-        uint64_t done = 0;
-        if (many) {
+        uint64_t done = 0, to = stores ? store_address(cpu, op) : 0;
+        if (many && !meets_itself(cpu, op, to, 0x1000 - (to & 0xfff))) {
             uint64_t most = (uint64_t)cpu->left + 1;
             done = many(cpu, op, op->size, count < most ? count : most);
         }
@@ -172,7 +189,7 @@ static __attribute__((noinline)) bool repeat(struct processor *cpu, const struct
             cpu->left++;
             return true;
         }
-        if (cpu->left < 0) {
+        if (cpu->left < 0 || (stores && meets_itself(cpu, op, to, op->size))) {
             cpu->left++;
             return false;
         }
