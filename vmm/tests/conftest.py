@@ -1,4 +1,5 @@
-"""A stand-in for the C core: the functions of machine.h over a guest that is a Python generator."""
+"""Fixtures: a stand-in for the C core (the functions of machine.h over a guest that is a Python generator), and
+processors in VMX operation, which rootmode.py drives."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from cffi import FFI
+from rootmode import Root
 
 from bringup.vmm.boot import Image
 from bringup.vmm.control import ControlServer
@@ -342,3 +344,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for sockets, as the current one: their paths are bounded by 107 bytes."""
     monkeypatch.chdir(tmp_path)
     return Path()
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Root]]:
+    """Makes processors in VMX operation; they go with the test."""
+    roots: list[Root] = []
+
+    def one(model: str = "max") -> Root:
+        roots.append(Root(model))
+        return roots[-1]
+
+    yield one
+    for root in roots:
+        root.close()
+
+
+@pytest.fixture
+def root(make: Callable[..., Root]) -> Root:
+    return make()
