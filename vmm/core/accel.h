@@ -111,6 +111,8 @@ struct accel {
     /* RFLAGS.IF, and the interruptibility state. */
     bool (*interrupts_enabled)(const struct vcpu *vcpu);
     uint32_t (*interruptibility)(const struct vcpu *vcpu);
+    /* A debug trap of the last instruction, which comes before NMIs and interrupts (SDM vol. 3, table 6-2). */
+    bool (*trap_pending)(const struct vcpu *vcpu);
     /* Delivers an NMI or an external interrupt that the guest can take now. */
     void (*inject_nmi)(struct vcpu *vcpu);
     void (*inject_interrupt)(struct vcpu *vcpu, uint8_t vector);

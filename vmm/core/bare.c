@@ -225,6 +225,11 @@ static uint32_t bare_interruptibility(const struct vcpu *vcpu)
     return vcpu->processor->s.interruptibility;
 }
 
+static bool bare_trap_pending(const struct vcpu *vcpu)
+{
+    return vcpu->processor->s.pending_debug;
+}
+
 static void bare_inject_nmi(struct vcpu *vcpu)
 {
     deliver_next(vcpu, &(struct event){.vector = VECTOR_NMI, .type = EVENT_NMI});
@@ -314,6 +319,7 @@ const struct accel accel_bare = {
     .set_time = bare_set_time,
     .interrupts_enabled = bare_interrupts_enabled,
     .interruptibility = bare_interruptibility,
+    .trap_pending = bare_trap_pending,
     .inject_nmi = bare_inject_nmi,
     .inject_interrupt = bare_inject_interrupt,
     .get_registers = bare_get_registers,

@@ -108,14 +108,15 @@ static bool ended(struct machine *machine, struct machine_exit *exit)
 static bool takes_interrupt(const struct machine *machine)
 {
     const struct vcpu *vcpu = machine->vcpu;
-    return !vcpu->injecting && machine->accel->interrupts_enabled(vcpu) &&
+    return !vcpu->injecting && !machine->accel->trap_pending(vcpu) && machine->accel->interrupts_enabled(vcpu) &&
            !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
 }
 
 static bool takes_nmi(const struct machine *machine)
 {
     const struct vcpu *vcpu = machine->vcpu;
-    return !vcpu->injecting && !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
+    return !vcpu->injecting && !machine->accel->trap_pending(vcpu) &&
+           !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
 }
 
 /* Delivers what the guest takes now; returns the windows that what it does not take waits for. */

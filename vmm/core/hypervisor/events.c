@@ -100,6 +100,11 @@ uint32_t guest_interruptibility(const struct vcpu *vcpu)
     return vmcs_read(guest_of_const(vcpu), GUEST_INTERRUPTIBILITY_STATE);
 }
 
+bool guest_trap_pending(const struct vcpu *vcpu)
+{
+    return vmcs_read(guest_of_const(vcpu), GUEST_PENDING_DEBUG_EXCEPTIONS);
+}
+
 void complete_instruction(struct guest *guest)
 {
     uint64_t rip = guest->exit.rip, next = rip + vmcs_read(guest, EXIT_INSTRUCTION_LENGTH);

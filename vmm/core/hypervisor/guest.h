@@ -104,6 +104,7 @@ void guest_inject_nmi(struct vcpu *vcpu);
 void guest_inject_interrupt(struct vcpu *vcpu, uint8_t vector);
 bool guest_interrupts_enabled(const struct vcpu *vcpu);
 uint32_t guest_interruptibility(const struct vcpu *vcpu);
+bool guest_trap_pending(const struct vcpu *vcpu);
 
 /* ---- registers.c: control registers and the whole register file ---- */
 

@@ -220,6 +220,7 @@ const struct accel accel_vtx = {
     .set_time = guest_set_time,
     .interrupts_enabled = guest_interrupts_enabled,
     .interruptibility = guest_interruptibility,
+    .trap_pending = guest_trap_pending,
     .inject_nmi = guest_inject_nmi,
     .inject_interrupt = guest_inject_interrupt,
     .get_registers = guest_get_registers,
