@@ -202,3 +202,96 @@ def test_ram_above_4_gib(make: Make) -> None:
     assert guest.end() == ("DEBUG_EXIT", 1)
     assert guest.word(0x7000, 8) == guest.word(0x100000000, 8) == 0x1122334455667788
     assert guest.word(0x7008, 8) == 2**64 - 1  # one MiB only
+
+
+# ---- what random code found: both accelerators end alike ----
+
+FLAT_IDT = """
+    .balign 8
+    idt: .rept 64; .word handler - 0x10000, 8, 0x8e00, 1; .endr
+    idtr: .word 511; .long idt
+"""
+
+
+def same_end(both: Callable[..., list[Guest]], source: str, mode: str, **limits: int) -> list[Guest]:
+    guests = both(source, mode)
+    results = [(guest.end(**limits), guest.machine.count, guest.machine.state_hash()) for guest in guests]
+    assert results[0] == results[1]
+    return guests
+
+
+def test_a_checked_x87_store_to_a_device_pops_once(both: Callable[..., list[Guest]]) -> None:
+    source = f"""
+        fninit; fld1; fldz; push 0x340; fldcw [esp]; mov ebx, {TPR}
+        fistp dword ptr [ebx]; fnstsw ax; mov [0x7000], ax; debug_exit 1
+    """
+    for guest in same_end(both, source, "protected"):
+        assert guest.word(0x7000, 2) >> 11 & 7 == 7  # TOP
+
+
+def test_lmsw_from_a_device(both: Callable[..., list[Guest]]) -> None:
+    source = f"mov dword ptr [{TPR}], 0x3; lmsw [{TPR}]; smsw eax; mov [0x7000], eax; debug_exit 1"
+    for guest in same_end(both, source, "protected"):
+        assert guest.word(0x7000) & 0xF == 3
+
+
+def test_pdptes_outside_of_ram(both: Callable[..., list[Guest]]) -> None:
+    """They read as ones: reserved bits, #GP."""
+    source = f"""
+        lidt [idtr]
+        mov eax, 0x80000000; mov cr3, eax; mov eax, 0x20; mov cr4, eax
+        mov eax, cr0; or eax, 0x80000000; mov cr0, eax
+        debug_exit 2
+    handler: debug_exit 1
+        {FLAT_IDT}
+    """
+    for guest in same_end(both, source, "protected"):
+        assert guest.machine.registers().cr0 >> 31 == 0
+
+
+def test_an_nmi_sent_by_a_rep_comes_before_its_next_iteration(both: Callable[..., list[Guest]]) -> None:
+    source = f"""
+        lidt [idtr]
+        mov dword ptr [0xfee000f0], 0x1ff; mov edi, {LAPIC + 0x300}; mov eax, 0x40400; mov ecx, 8; rep stosd
+        debug_exit 2
+    handler: mov [0x7000], ecx; debug_exit 1
+        {FLAT_IDT}
+    """
+    for guest in same_end(both, source, "protected"):
+        assert guest.word(0x7000) == 7
+
+
+@pytest.mark.parametrize("count", range(1, 30))
+def test_a_rep_that_overwrites_itself_is_the_same_in_slices(both: Callable[..., list[Guest]], count: int) -> None:
+    source = (
+        "mov edi, offset again - 8; mov al, 0x90; mov ecx, 40; again: rep stosb; .rept 64; nop; .endr; debug_exit 1"
+    )
+    for whole, sliced in zip(both(source, "protected"), both(source, "protected"), strict=True):
+        assert sliced.end(count=count)[0] == "LIMIT"
+        assert whole.end() == sliced.end()
+        assert whole.machine.state_hash() == sliced.machine.state_hash()
+
+
+def test_a_handler_that_always_faults_leaves_the_host_its_turn(both: Callable[..., list[Guest]]) -> None:
+    source = "mov ax, 0x2000; mov ss, ax; xor ax, ax; mov ds, ax"
+    source += "; mov word ptr [0x18], offset bad - 0x10000; mov word ptr [0x1a], 0x1000; bad: ud2"
+    for guest in both(source, "real"):
+        assert guest.end(air_us=1000)[0] == "AIR"
+        assert guest.machine.count == 6
+
+
+def test_data_segments_dropped_by_a_return_are_null(both: Callable[..., list[Guest]]) -> None:
+    """Code at privilege 3 after IRET: DS was flat, of privilege 0."""
+    source = f"""
+        mov dword ptr [0x1030], 0xffff; mov dword ptr [0x1034], 0xcffb00
+        mov dword ptr [0x1038], 0xffff; mov dword ptr [0x103c], 0xcff300
+        mov word ptr [0x1040], 0x3f; mov dword ptr [0x1042], 0x1000; lgdt [0x1040]
+        mov dword ptr [4], 0x9000; mov dword ptr [8], 0x10
+        lidt [idtr]
+        push 0x3b; push 0x8000; push 2; push 0x33; push offset user; iretd
+    user: mov dword ptr [0x7000], 1; hlt
+    handler: mov eax, [esp + 4]; mov bx, 0x10; mov ds, bx; mov [0x7004], eax; debug_exit 1
+        {FLAT_IDT}
+    """
+    for guest in same_end(both, source, "protected"):
+        assert guest.word(0x7000) == 0
