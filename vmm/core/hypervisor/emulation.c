@@ -167,8 +167,10 @@ void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, 
     uint64_t traps = state.pending_debug;
     state.pending_debug = traps & DR6_BT ? 0 : traps;
     bool switched = result == EMULATE_DONE || state.segment[TR].selector != before.segment[TR].selector;
-    if (switched)
+    if (switched) {
+        state.interruptibility &= ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
         store_state(guest, &before, &state);
+    }
     if (switched && (source != IDT_GATE || (instruction && result == EMULATE_DONE)))
         guest_retire(guest, 1);
     if (result == EMULATE_REFUSED)

@@ -75,6 +75,8 @@ static void load_always(struct processor *cpu)
     s->activity = vmcs->guest_activity_state;
     s->interruptibility = vmcs->guest_interruptibility_state;
     s->pending_debug = vmcs->guest_pending_debug_exceptions;
+    if (unlikely(s->interruptibility & BLOCKING_BY_MOV_SS && s->system_flags & RFLAGS_TF))
+        s->pending_debug &= ~PENDING_DEBUG_BS; /* it comes of the next instruction */
 }
 
 static void open_read(void *context, uint64_t gpa, void *data, unsigned size)

@@ -407,6 +407,8 @@ static void save_guest(struct processor *cpu)
     vmcs->guest_activity_state = s->activity;
     vmcs->guest_interruptibility_state = s->interruptibility;
     vmcs->guest_pending_debug_exceptions = s->pending_debug;
+    if (unlikely(s->interruptibility & BLOCKING_BY_MOV_SS && s->system_flags & RFLAGS_TF))
+        vmcs->guest_pending_debug_exceptions |= PENDING_DEBUG_BS; /* as entry checks it (27.3.1.5) */
     if (vmx->active.eptp && vmx_pae_guest(vmcs))
         memcpy(vmcs->guest_pdpte, s->pdpte, sizeof vmcs->guest_pdpte);
     if (exit & EXIT_SAVE_PREEMPTION_TIMER)

@@ -295,3 +295,34 @@ def test_data_segments_dropped_by_a_return_are_null(both: Callable[..., list[Gue
     """
     for guest in same_end(both, source, "protected"):
         assert guest.word(0x7000) == 0
+
+
+def test_a_single_step_is_held_back_by_mov_ss_over_exits(both: Callable[..., list[Guest]]) -> None:
+    source = f"""
+        lidt [idtr]
+        mov eax, ss; push 0x102; popfd
+        mov ss, eax
+        out 0x80, al
+        nop
+    handler: mov eax, [esp]; mov [0x7000], eax; debug_exit 1
+        {FLAT_IDT}
+    """
+    for count in range(1, 9):
+        for guest in same_end(both, source, "protected", count=count):
+            guest.end(count=100)
+
+
+def test_a_task_switch_in_the_shadow_of_sti(both: Callable[..., list[Guest]]) -> None:
+    source = """
+        mov edi, 0x6000; mov ecx, 26; xor eax, eax; rep stosd
+        mov dword ptr [0x6020], offset task; mov dword ptr [0x6024], 2; mov dword ptr [0x6038], 0x9000
+        mov dword ptr [0x6048], 0x10; mov dword ptr [0x604c], 8; mov dword ptr [0x6050], 0x10
+        mov dword ptr [0x6054], 0x10
+        mov dword ptr [0x1030], 0x60000067; mov dword ptr [0x1034], 0x8900
+        mov word ptr [0x1040], 0x37; mov dword ptr [0x1042], 0x1000; lgdt [0x1040]
+        sti
+        ljmp 0x30, 0
+    task: debug_exit 1
+    """
+    for guest in same_end(both, source, "protected"):
+        assert not guest.machine.registers().rflags & 1 << 9
