@@ -1,1 +1,1 @@
-"""What a user runs against any VMM: boot, cpu, devices, lifecycle, stress and perf."""
+"""What a user runs against any VMM, by theme. So far: perf."""

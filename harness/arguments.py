@@ -20,7 +20,8 @@ class ShowVersion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Ends the program with status 0."""
-        parser.exit(message=f"bringup {version('bringup')}\n")
+        print(f"bringup {version('bringup')}")
+        parser.exit()
 
 
 def guest_argument(name: str) -> Guest:

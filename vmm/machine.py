@@ -123,6 +123,16 @@ class Output(NamedTuple):
     counts: bytes
 
 
+class VmExit(NamedTuple):
+    """A VM exit: instructions retired, RIP, basic exit reason with its name (SDM volume 3, appendix C)."""
+
+    count: int
+    rip: int
+    reason: int
+    name: str
+    qualification: int
+
+
 _SCALARS = (
     "rip",
     "rflags",
@@ -295,6 +305,16 @@ class Machine:
         """VM exits so far by basic exit reason (SDM volume 3, appendix C); empty under `bare`."""
         counts = {reason: int(self._lib.machine_exits(self._machine, reason)) for reason in range(70)}
         return {reason: count for reason, count in counts.items() if count}
+
+    def last_exits(self, most: int = 256) -> list[VmExit]:
+        """The last VM exits, oldest first (at most 256 are kept); empty under `bare`."""
+        records = self._ffi.new("struct machine_exit_record[]", most)
+        size = self._lib.machine_exit_ring(self._machine, records, most)
+        return [VmExit(r.count, r.rip, r.reason, self._exit_name(r.reason), r.qualification) for r in records[0:size]]
+
+    def _exit_name(self, reason: int) -> str:
+        name = self._lib.machine_exit_name(reason & 0xFFFF)
+        return self._ffi.string(name).decode() if name != self._ffi.NULL else "unknown"
 
     def state_hash(self) -> int:
         """A hash of all guest-visible state, to compare two runs."""

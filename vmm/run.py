@@ -157,6 +157,8 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
     if args.turns:
         return []
     endpoints: list[Endpoint] = args.serial or [Endpoint("stdio")]
+    if Endpoint("stdio") in endpoints and (sys.stdin is None or sys.stdout is None):
+        raise SpecError("--serial stdio: standard input or output is closed")
     if len(endpoints) > UARTS:
         raise SpecError(f"--serial: given {len(endpoints)} times, there are {UARTS} serial ports")
     if endpoints.count(Endpoint("stdio")) > 1:
@@ -164,7 +166,15 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
     return endpoints
 
 
+def _occupy_standard_streams() -> None:
+    """Closed standard streams become /dev/null: no file of ours may take their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _run(args: argparse.Namespace) -> int:
+    _occupy_standard_streams()
     machine_spec, endpoints = _spec(args), _endpoints(args)
     cpumodel.load(args.cpu)
     image = LinuxBoot(args.kernel, args.initrd, args.append).image(machine_spec.memory)
@@ -192,9 +202,12 @@ def _run(args: argparse.Namespace) -> int:
 
             driver = stack.enter_context(closing(TurnServer(args.turns, runner)))
         ending = runner.run(driver)
-        summary = _summary(machine, ending)
+        lines = [_summary(machine, ending)]
+        if args.verbose:
+            lines += _last_exits(machine)
     if args.verbose or not ending.quiet:
-        print_error(summary)
+        for line in lines:
+            print_error(line)
     return ending.status
 
 
@@ -208,7 +221,7 @@ def _line(endpoint: Endpoint, uart: int, runner: Runner) -> Any:
                 runner.poller,
                 receive,
                 quit_=lambda: runner.end(Ending(Status.POWER_OFF, "ended by Ctrl-A X", quiet=True)),
-                broken=lambda: runner.end(Ending(_SIGPIPE, "nobody reads standard output")),
+                broken=lambda why: runner.end(Ending(_SIGPIPE, why)),
             )
         case Endpoint("pty"):
             pty = Pty(runner.poller, receive)
@@ -236,6 +249,15 @@ class Unconnected:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _last_exits(machine: Machine) -> list[str]:
+    """What the hypervisor saw last, a VM exit a line."""
+    return [
+        f"exit at {last.count}: {last.name} ({last.reason & 0xFFFF}), qualification {last.qualification:#x}, "
+        f"RIP {last.rip:#x}"
+        for last in machine.last_exits(16)
+    ]
 
 
 def _summary(machine: Machine, ending: Ending) -> str:

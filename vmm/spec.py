@@ -19,6 +19,7 @@ DEFAULT_SEED = 0x6272_696E_6775_7021
 DEFAULT_RTC = 1798761600
 
 MEMORY_MINIMUM = 2 * MIB
+MEMORY_MAXIMUM = 256 * GIB
 SEED_MAXIMUM = 2**64 - 1
 # What the RTC's calendar and century registers can state (MC146818A data sheet): years 1970 to 9999.
 RTC_MAXIMUM = 253402300799
@@ -58,6 +59,8 @@ class MachineSpec:
     def __post_init__(self) -> None:
         if self.memory < MEMORY_MINIMUM or self.memory % MIB:
             raise SpecError(f"memory is {self.memory} bytes: it must be a multiple of 1M, at least 2M")
+        if self.memory > MEMORY_MAXIMUM:
+            raise SpecError(f"memory is {self.memory} bytes: there can be at most 256G")
         if self.cpus != 1:
             raise SpecError(f"cpus is {self.cpus}: a machine has 1 vCPU")
         if not 0 <= self.seed <= SEED_MAXIMUM:

@@ -100,7 +100,7 @@ class Stdio(_Line):
         poller: Poller,
         receive: Callable[[bytes], int],
         quit_: Callable[[], None],
-        broken: Callable[[], None],
+        broken: Callable[[str], None],
         source: int = 0,
         sink: int = 1,
     ) -> None:
@@ -156,10 +156,12 @@ class Stdio(_Line):
         except BlockingIOError:
             return 0
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO, errno.ENOSPC):
+            if error.errno not in (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             self.attached = False
-            self._broken()
+            self._broken(
+                "nobody reads standard output" if error.errno == errno.EPIPE else f"standard output: {error.strerror}"
+            )
             return 0
 
     def close(self) -> None:
@@ -403,5 +405,7 @@ class UnixLine(_Line):
 
 def print_error(text: str) -> None:
     """One line on standard error, on a line of its own even on a raw terminal."""
+    if sys.stderr is None:  # closed before we started
+        return
     with suppress(OSError):
         print(f"bringup: {text}", file=sys.stderr, flush=True)

@@ -21,4 +21,4 @@ def linux_initrd(busybox: Medium, store: Store) -> Medium:
     with disk_errors("reading busybox"):
         content = build(busybox.path.read_bytes(), init)
     origin = f"guests/linux/init and {busybox.provenance.name} of {busybox.provenance.origin}"
-    return store.add([content], Provenance("initrd.cpio", origin, f"Apache-2.0 AND {busybox.provenance.licence}"))
+    return store.keep(content, Provenance("initrd.cpio", origin, f"Apache-2.0 AND {busybox.provenance.licence}"))

@@ -101,6 +101,10 @@ class Store:
             self._publish(file, path)
         return Medium(path, sha256, provenance)
 
+    def keep(self, content: bytes, provenance: Provenance) -> Medium:
+        """Stores these bytes, or finds that they are there: then nothing is written."""
+        return self.get(hashlib.sha256(content).hexdigest()) or self.add([content], provenance)
+
     def get(self, sha256: str) -> Medium | None:
         """The file of this content, or None; WrongContentError when the stored bytes are no longer these."""
         path = self.root / "content" / sha256

@@ -90,7 +90,14 @@ def test_the_machine_is_started_with_the_guests_settings_and_the_users(monkeypat
 
     monkeypatch.setattr(boot, "_drive", drive)
     assert run("", monkeypatch, "--memory=64M", "--accel=bare", "--seed=7") == 130
-    assert seen == ["--kernel=k", "--initrd=i", "--append=console=ttyS0", "--memory=64M", "--accel=bare", "--seed=7"]
+    assert seen == [
+        "--kernel=k",
+        "--initrd=i",
+        "--append=console=ttyS0 panic=-1",
+        "--memory=64M",
+        "--accel=bare",
+        "--seed=7",
+    ]
 
 
 def test_an_unknown_guest_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -129,6 +129,8 @@ class LinuxBoot:
 def _map(path: Path, what: str) -> memoryview:
     """The file's bytes, mapped: an initrd of a gigabyte costs nothing until it is copied."""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait
+            raise BootError(f"the {what} {path} is not a file")
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except ValueError:

@@ -25,12 +25,11 @@ struct arena; /* host-physical memory: RAM, VMCS, EPT tables */
 
 struct arena *arena_create(uint64_t bytes);
 void arena_destroy(struct arena *arena);
-uint64_t arena_size(const struct arena *arena);
 /* The host address of [hpa, hpa + size), or NULL when any of it lies outside. */
 uint8_t *arena_at(struct arena *arena, uint64_t hpa, uint64_t size);
 /* Memory was written by other than the processor (a device, a loader): drop what was decoded from it. */
 void arena_written(struct arena *arena, uint64_t hpa, uint64_t size);
-/* Punch a hole: [hpa, hpa + size) answers as a bus, not as RAM (the PC's 0xA0000..0xBFFFF in `bare`). */
+/* Punch a hole: [hpa, hpa + size) answers as a bus, not as RAM (the PC's 0xA0000..0xBFFFF). */
 void arena_hole(struct arena *arena, uint64_t hpa, uint64_t size);
 
 /* ---- the processor ---- */

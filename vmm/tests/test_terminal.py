@@ -52,7 +52,7 @@ def streams() -> Any:
         opened.extend((source, feed, drain, sink))
         poller, uart, calls = Poller(), Uart(room), []
         line = Stdio(
-            poller, uart, lambda: calls.append("quit"), lambda: calls.append("broken"), source=source, sink=sink
+            poller, uart, lambda: calls.append("quit"), lambda why: calls.append("broken"), source=source, sink=sink
         )
         return line, poller, uart, feed, drain, calls
 

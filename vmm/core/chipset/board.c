@@ -9,7 +9,6 @@
 #include "ticks.h"
 
 #define PORTS 0x1000 /* no chip answers above */
-#define DEBUG_PORT_VALUE 0xe9
 #define PVPANIC_PANICKED 1
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 
@@ -462,8 +461,8 @@ static void write_pci_data(struct board *board, unsigned unit, unsigned reg, uin
 
 static uint32_t read_debug(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
-    (void)board, (void)unit, (void)reg, (void)size, (void)now;
-    return DEBUG_PORT_VALUE; /* how a guest tells that the port is there */
+    (void)unit, (void)reg, (void)size, (void)now;
+    return debug_port_read(&board->chips.debug_port);
 }
 
 static void write_debug(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
@@ -471,6 +470,8 @@ static void write_debug(struct board *board, unsigned unit, unsigned reg, uint32
 {
     (void)unit, (void)reg, (void)size;
     push_output(board, &board->debug, (uint8_t)value, at);
+    if (debug_port_write(&board->chips.debug_port, (uint8_t)value))
+        raise_event(board, BOARD_PANIC, 0);
 }
 
 static void write_debug_exit(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
@@ -930,6 +931,7 @@ void board_reset(struct board *board)
     i8042_reset(&chips->i8042);
     pci_reset(&chips->pci);
     system_control_reset(&chips->system_control);
+    debug_port_reset(&chips->debug_port);
     board->event = BOARD_NONE;
     board->event_detail = 0;
 

@@ -5,6 +5,7 @@
 
 #include "../machine.h"
 #include "acpi_pm.h"
+#include "debug_port.h"
 #include "fields.h"
 #include "i8042.h"
 #include "ioapic.h"
@@ -27,6 +28,7 @@
     PART(owner, i8042, i8042, )                                                                                        \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
+    PART(owner, debug_port, debug_port, )                                                                      \
     VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0 */
 STATE_STRUCT(chips, CHIPS_STATE);
 

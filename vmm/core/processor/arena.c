@@ -33,11 +33,6 @@ void arena_destroy(struct arena *arena)
     free(arena);
 }
 
-uint64_t arena_size(const struct arena *arena)
-{
-    return arena->size;
-}
-
 uint8_t *arena_at(struct arena *arena, uint64_t hpa, uint64_t size)
 {
     return hpa <= arena->size && size <= arena->size - hpa ? arena->memory + hpa : NULL;

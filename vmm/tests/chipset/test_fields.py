@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-CHIPS = ["pic", "pit", "lapic", "ioapic", "uart", "rtc", "acpi_pm", "i8042", "pci", "system_control", "chips"]
+CHIPS = [
+    "pic",
+    "pit",
+    "lapic",
+    "ioapic",
+    "uart",
+    "rtc",
+    "acpi_pm",
+    "i8042",
+    "pci",
+    "system_control",
+    "debug_port",
+    "chips",
+]
 
 
 def rows(lib: Any, ffi: Any, table: Any) -> list[Any]:

@@ -244,3 +244,24 @@ def test_port_61(lib: Any, control: Any) -> None:
     refresh = [lib.system_control_read_b(control, False, us * 1000) >> 4 & 1 for us in range(1000)]
     toggles = sum(a != b for a, b in pairwise(refresh))
     assert 65 <= toggles <= 67  # each 15.1 us
+
+
+@pytest.mark.parametrize(
+    ("text", "panics"),
+    [
+        (b"panic", True),
+        (b"panic: no root\n", True),
+        (b"booting\r\nKernel panic - not syncing", True),
+        (b"x" * 300 + b"\npanic", True),
+        (b"do not panic\n", False),
+        (b"Kernel panics", True),
+        (b"pan\nic\n", False),
+        (b"Panic\n", False),
+        (b"x" * 300 + b"panic", False),
+    ],
+)
+def test_a_panic_on_the_debug_port(lib: Any, ffi: Any, text: bytes, panics: bool) -> None:
+    port = ffi.new("struct debug_port *")
+    lib.debug_port_reset(port)
+    assert lib.debug_port_read(port) == 0xE9
+    assert any([lib.debug_port_write(port, byte) for byte in text]) == panics
