@@ -34,7 +34,7 @@ struct emulate_state {
 
 enum emulate_result {
     EMULATE_DONE = 0,      /* RIP is past the instruction; one iteration of a REP leaves RIP on it until it ends */
-    EMULATE_EXCEPTION = 1, /* nothing done but CR2; `vector`, `error` to inject */
+    EMULATE_EXCEPTION = 1, /* nothing done but CR2 and MXCSR's flags; `vector`, `error` to inject */
     EMULATE_REFUSED = 2    /* an instruction with an exit of its own (HLT, CPUID, ...) */
 };
 

@@ -119,8 +119,10 @@ enum emulate_result emulate_instruction(struct emulator *emulator, struct regist
         store(cpu, registers, state);
         return EMULATE_DONE;
     }
-    if (why == LEAVE_EXCEPTION)
+    if (why == LEAVE_EXCEPTION) {
+        registers->fpu.mxcsr = cpu->s.registers.fpu.mxcsr; /* #XM leaves the flags that it is raised for */
         return exception(&cpu->fault, registers, outcome);
+    }
     return EMULATE_REFUSED;
 }
 
