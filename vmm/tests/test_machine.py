@@ -41,7 +41,8 @@ def test_a_refusal_carries_the_core_s_sentence(fake_core: Any) -> None:
         Machine(MachineSpec(memory=2 * MIB), core)
 
 
-def test_memory_beyond_the_model_s_address_bits_is_refused(fake_core: Any) -> None:
+def test_memory_beyond_the_model_s_address_bits_is_refused(fake_core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bringup.vmm.spec.MEMORY_MAXIMUM", 1 << 50)
     with pytest.raises(SpecError, match="1048576M of memory: CPU model 'x86-64-v2' has 40 address bits"):
         Machine(MachineSpec(memory=1 << 40), fake_core(lambda machine: iter(())))
 

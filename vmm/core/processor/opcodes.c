@@ -2,6 +2,7 @@
 #include "decode.h"
 
 #include "integer.h"
+#include "segment.h"
 
 #define OF RFLAGS_OF
 #define CF RFLAGS_CF
@@ -169,13 +170,13 @@ static const struct opcode group_0fc7[8] = {
 const struct opcode opcode_table[4][256] = {
     [MAP_ONE] = {
         ALU_SIX(0x00, "add", ALU_ADD, A_LOCK),
-        [0x06] = {DO("push", A_NO64, op_push_seg, IMM_NONE)}, [0x07] = {DO("pop", A_NO64 | A_ENDS, op_pop_seg, IMM_NONE)},
+        [0x06] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)}, [0x07] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         ALU_SIX(0x08, "or", ALU_OR, A_LOCK),
-        [0x0e] = {DO("push", A_NO64, op_push_seg, IMM_NONE)},
+        [0x0e] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)},
         ALU_SIX(0x10, "adc", ALU_ADC, A_LOCK),
-        [0x16] = {DO("push", A_NO64, op_push_seg, IMM_NONE)}, [0x17] = {DO("pop", A_NO64 | A_ENDS, op_pop_seg, IMM_NONE)},
+        [0x16] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)}, [0x17] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         ALU_SIX(0x18, "sbb", ALU_SBB, A_LOCK),
-        [0x1e] = {DO("push", A_NO64, op_push_seg, IMM_NONE)}, [0x1f] = {DO("pop", A_NO64 | A_ENDS, op_pop_seg, IMM_NONE)},
+        [0x1e] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)}, [0x1f] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         ALU_SIX(0x20, "and", ALU_AND, A_LOCK),
         [0x27] = {DO("daa", A_NO64, op_daa, IMM_NONE), FLAGS(CF | RFLAGS_AF, ALL)},
         ALU_SIX(0x28, "sub", ALU_SUB, A_LOCK),
@@ -232,8 +233,8 @@ const struct opcode opcode_table[4][256] = {
         EIGHT(0xb8, ROW("mov", 0, set_up_mov_short, IMM_V, 0)),
         [0xc0] = {GROUP(group_c0)}, [0xc1] = {GROUP(group_c1)},
         [0xc2] = {ROW("ret", A_FORCE64 | A_ENDS, set_up_ret, IMM_16, 0)}, [0xc3] = {ROW("ret", A_FORCE64 | A_ENDS, set_up_ret, IMM_NONE, 0)},
-        [0xc4] = {DO("les", M | A_NO64 | A_MEMORY | A_ENDS, op_load_far, IMM_NONE)},
-        [0xc5] = {DO("lds", M | A_NO64 | A_MEMORY | A_ENDS, op_load_far, IMM_NONE)},
+        [0xc4] = {ROW("les", M | A_NO64 | A_MEMORY | A_ENDS, set_up_load_far, IMM_NONE, 0)},
+        [0xc5] = {ROW("lds", M | A_NO64 | A_MEMORY | A_ENDS, set_up_load_far, IMM_NONE, 0)},
         [0xc6] = {GROUP(group_c6)}, [0xc7] = {GROUP(group_c7)},
         [0xc8] = {DO("enter", A_DEFAULT64, op_enter, IMM_16_8)}, [0xc9] = {ROW("leave", A_DEFAULT64, set_up_leave, IMM_NONE, 0)},
         [0xca] = {DO("ret far", A_ENDS, op_far_ret, IMM_16)}, [0xcb] = {DO("ret far", A_ENDS, op_far_ret, IMM_NONE)},
@@ -297,11 +298,11 @@ const struct opcode opcode_table[4][256] = {
         [0x77] = {DO("emms", 0, op_emms, IMM_NONE), NEEDS(MMX)},
         SIMD4(0x7c),
         SIXTEEN(JCC_Z, 0x80), SIXTEEN(SETCC, 0x90),
-        [0xa0] = {DO("push", A_DEFAULT64, op_push_seg, IMM_NONE)}, [0xa1] = {DO("pop", A_DEFAULT64 | A_ENDS, op_pop_seg, IMM_NONE)},
+        [0xa0] = {ROW("push", A_DEFAULT64, set_up_push_seg, IMM_NONE, 0)}, [0xa1] = {ROW("pop", A_DEFAULT64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         [0xa2] = {DO("cpuid", A_ENDS, op_cpuid, IMM_NONE)},
         [0xa3] = {ROW("bt", M, set_up_bit, IMM_NONE, BIT_TEST | BIT_BY_REGISTER), FLAGS(0, CF)},
         [0xa4] = {ROW("shld", M, set_up_double_shift, IMM_8, 0), FLAGS(0, ALL)}, [0xa5] = {ROW("shld", M, set_up_double_shift, IMM_NONE, 1), FLAGS(0, ALL)},
-        [0xa8] = {DO("push", A_DEFAULT64, op_push_seg, IMM_NONE)}, [0xa9] = {DO("pop", A_DEFAULT64 | A_ENDS, op_pop_seg, IMM_NONE)},
+        [0xa8] = {ROW("push", A_DEFAULT64, set_up_push_seg, IMM_NONE, 0)}, [0xa9] = {ROW("pop", A_DEFAULT64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         [0xaa] = {DO("rsm", A_ENDS, op_ud, IMM_NONE)},
         [0xab] = {ROW("bts", M | A_LOCK, set_up_bit, IMM_NONE, BIT_SET | BIT_BY_REGISTER), FLAGS(0, CF)},
         [0xac] = {ROW("shrd", M, set_up_double_shift, IMM_8, 2), FLAGS(0, ALL)}, [0xad] = {ROW("shrd", M, set_up_double_shift, IMM_NONE, 3), FLAGS(0, ALL)},
@@ -309,9 +310,9 @@ const struct opcode opcode_table[4][256] = {
         [0xaf] = {ROW("imul", M, set_up_imul, IMM_NONE, 0), FLAGS(0, ALL)},
         [0xb0] = {ROW("cmpxchg", M | B | A_LOCK, set_up_cmpxchg, IMM_NONE, 0), FLAGS(0, ALL)},
         [0xb1] = {ROW("cmpxchg", M | A_LOCK, set_up_cmpxchg, IMM_NONE, 0), FLAGS(0, ALL)},
-        [0xb2] = {DO("lss", M | A_MEMORY | A_ENDS, op_load_far, IMM_NONE)},
+        [0xb2] = {ROW("lss", M | A_MEMORY | A_ENDS, set_up_load_far, IMM_NONE, 0)},
         [0xb3] = {ROW("btr", M | A_LOCK, set_up_bit, IMM_NONE, BIT_RESET | BIT_BY_REGISTER), FLAGS(0, CF)},
-        [0xb4] = {DO("lfs", M | A_MEMORY | A_ENDS, op_load_far, IMM_NONE)}, [0xb5] = {DO("lgs", M | A_MEMORY | A_ENDS, op_load_far, IMM_NONE)},
+        [0xb4] = {ROW("lfs", M | A_MEMORY | A_ENDS, set_up_load_far, IMM_NONE, 0)}, [0xb5] = {ROW("lgs", M | A_MEMORY | A_ENDS, set_up_load_far, IMM_NONE, 0)},
         [0xb6] = {ROW("movzx", M, set_up_extend, IMM_NONE, EXTEND_ZERO | 1)}, [0xb7] = {ROW("movzx", M, set_up_extend, IMM_NONE, EXTEND_ZERO | 2)},
         [0xb8] = {ROW("popcnt", M, set_up_bit_scan, IMM_NONE, 2), NEEDS(POPCNT), FLAGS(0, ALL)},
         [0xb9] = {DO("ud1", M | A_ENDS, op_ud, IMM_NONE)},

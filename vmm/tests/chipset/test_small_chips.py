@@ -264,4 +264,4 @@ def test_a_panic_on_the_debug_port(lib: Any, ffi: Any, text: bytes, panics: bool
     port = ffi.new("struct debug_port *")
     lib.debug_port_reset(port)
     assert lib.debug_port_read(port) == 0xE9
-    assert any([lib.debug_port_write(port, byte) for byte in text]) == panics
+    assert any(lib.debug_port_write(port, byte) for byte in text) == panics
