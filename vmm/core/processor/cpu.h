@@ -66,7 +66,7 @@ struct tlb_entry {
     uint64_t pa; /* of the page; bit 0: global */
 };
 struct fetch_entry {
-    uint64_t tag, pa;
+    uint64_t tag, pa; /* pa bit 0: global */
 };
 #define TLB_INVALID 16ull /* not 1 to 15: a misaligned 16-byte operand compares with its low four bits (simd.c) */
 
@@ -86,10 +86,19 @@ struct ept_entry {
     uint64_t gpa, eptp, stamp, hpa;
 };
 
+/* Pages of which code was fetched since the generation began: a bit each, by hash (a Bloom filter). */
+#define FETCHED_BITS 1024
+struct fetched {
+    uint64_t bits[FETCHED_BITS / 64];
+};
+
 /* One bank for each address space that was seen lately. */
 struct tlb_bank {
-    uint64_t key[4];     /* CR3 or PCID, paging-mode bits, EPTP, VPID */
-    uint64_t generation; /* never used twice: stamps jump-cache entries */
+    uint64_t key[4];     /* PCID, paging-mode bits, EPTP, VPID */
+    /* Generations are never used twice: they stamp jump-cache entries of user code, and of supervisor code once some of
+     * that was fetched from a page that is not global; till then (0) processor.global_generation stamps these. */
+    uint64_t generation, supervisor_generation;
+    struct fetched fetched[2]; /* for supervisor_generation, generation */
     uint64_t used;       /* for replacement; 0: free */
     uint64_t walk_stamp; /* never used twice: of the walk entries that hold */
     uint64_t filled[TLB_CLASSES]; /* one bit for each group of TLB_SIZE / 64 entries */
@@ -99,7 +108,7 @@ struct tlb_bank {
     struct fetch_entry fetch[FETCH_TLB_SIZE]; /* supervisor and user fetches: tag bit 1 is user */
 };
 
-/* From RIP to a trace without asking the page tables: valid while `tag` (bank generation and mode) is the current. */
+/* From RIP to a trace without asking the page tables: valid while `tag` (generation and mode) is the current. */
 #define JUMP_SIZE 4096
 #define JUMP_NEVER (~0ull)
 struct jump_entry {
@@ -153,7 +162,7 @@ struct processor {
     struct tlb_entry *tlb; /* current bank and class */
     struct tlb_bank *bank;
     uint32_t mode;         /* enum mode_bits: part of a trace's key */
-    /* bank->generation << 16 | mode; JUMP_NEVER in legacy code that is not flat, where RIP alone does not tell the
+    /* generation << 16 | mode; JUMP_NEVER in legacy code that is not flat, where RIP alone does not tell the
      * linear address */
     uint64_t jump_tag;
     uint32_t shadow; /* interruptibility bits of the one instruction that runs in their shadow (run.c) */
@@ -195,6 +204,8 @@ struct processor {
     struct trace_cache *traces;
     struct tlb_bank *banks; /* TLB_BANKS */
     uint64_t generation;    /* last one given */
+    uint64_t global_generation, global_key[3]; /* of supervisor code in global pages: the same in all banks of a key */
+    struct fetched global_fetched;
     uint64_t ept_stamp;     /* of the EPT entries that hold */
     struct ept_entry ept[EPT_TLB_SIZE];
     struct jump_entry jump[JUMP_SIZE];

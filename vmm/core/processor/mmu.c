@@ -409,24 +409,90 @@ static void clear_entries(struct tlb_bank *bank, bool global_too)
         bank->filled[class] = kept;
     }
     for (unsigned i = 0; i < FETCH_TLB_SIZE; i++)
-        bank->fetch[i].tag = TLB_INVALID;
+        if (global_too || !(bank->fetch[i].pa & 1))
+            bank->fetch[i].tag = TLB_INVALID;
     if (global_too)
         bank->large = bank->huge = 0;
 }
 
+/* ---- what the jump cache may keep ---- */
+
 static void set_jump_tag(struct processor *cpu)
 {
+    const struct tlb_bank *bank = cpu->bank;
+    uint64_t generation = cpu->s.cpl == 3             ? bank->generation
+                          : bank->supervisor_generation ? bank->supervisor_generation
+                                                        : cpu->global_generation;
     bool by_rip = cpu->mode & (MODE_CODE64 | MODE_FLAT);
-    cpu->jump_tag = by_rip ? cpu->bank->generation << 16 | cpu->mode : JUMP_NEVER;
+    cpu->jump_tag = by_rip ? generation << 16 | cpu->mode : JUMP_NEVER;
 }
 
-/* After entries of the bank were taken away: what was derived from them goes too. */
+static uint64_t new_generation(struct processor *cpu, struct fetched *fetched)
+{
+    *fetched = (struct fetched){0};
+    return ++cpu->generation;
+}
+
+static uint64_t *fetched_word(struct fetched *fetched, uint64_t linear, uint64_t *bit)
+{
+    unsigned hash = (linear >> 12 ^ linear >> 22) % FETCHED_BITS;
+    *bit = 1ull << hash % 64;
+    return &fetched->bits[hash / 64];
+}
+
+static bool was_fetched(struct fetched *fetched, uint64_t linear)
+{
+    uint64_t bit;
+    return *fetched_word(fetched, linear, &bit) & bit;
+}
+
+/* Code is about to be entered into the jump cache. */
+static void note_fetch(struct processor *cpu, uint64_t linear, bool global)
+{
+    struct tlb_bank *bank = cpu->bank;
+    struct fetched *fetched = &bank->fetched[cpu->s.cpl == 3];
+    uint64_t bit;
+    if (cpu->s.cpl != 3 && !bank->supervisor_generation) {
+        if (likely(global)) {
+            fetched = &cpu->global_fetched;
+        } else {
+            bank->supervisor_generation = new_generation(cpu, fetched);
+            set_jump_tag(cpu);
+        }
+    }
+    *fetched_word(fetched, linear, &bit) |= bit;
+}
+
+/* After all entries of the bank but the global ones were taken away: what was derived from them goes too. */
 static void renew(struct processor *cpu, struct tlb_bank *bank)
 {
-    bank->generation = bank->walk_stamp = ++cpu->generation;
+    bank->generation = new_generation(cpu, &bank->fetched[1]);
+    bank->supervisor_generation = 0;
+    bank->walk_stamp = ++cpu->generation;
     if (bank == cpu->bank)
         set_jump_tag(cpu);
 }
+
+static void renew_global(struct processor *cpu)
+{
+    cpu->global_generation = new_generation(cpu, &cpu->global_fetched);
+    if (cpu->bank)
+        set_jump_tag(cpu);
+}
+
+/* After the entries of one page were taken away. */
+static void renew_page(struct processor *cpu, struct tlb_bank *bank, uint64_t linear)
+{
+    bank->walk_stamp = ++cpu->generation;
+    if (was_fetched(&bank->fetched[1], linear))
+        bank->generation = new_generation(cpu, &bank->fetched[1]);
+    if (bank->supervisor_generation && was_fetched(&bank->fetched[0], linear))
+        bank->supervisor_generation = new_generation(cpu, &bank->fetched[0]);
+    if (bank == cpu->bank)
+        set_jump_tag(cpu);
+}
+
+/* ---- banks ---- */
 
 static struct tlb_bank *find_bank(struct processor *cpu, const uint64_t key[4])
 {
@@ -442,7 +508,7 @@ static struct tlb_bank *find_bank(struct processor *cpu, const uint64_t key[4])
         memset(oldest->filled, 0xff, sizeof oldest->filled);
     memcpy(oldest->key, key, sizeof oldest->key);
     clear_entries(oldest, true);
-    oldest->generation = oldest->walk_stamp = ++cpu->generation;
+    renew(cpu, oldest);
     return oldest;
 }
 
@@ -476,8 +542,13 @@ void mmu_select(struct processor *cpu)
     struct tlb_bank *bank = cpu->bank;
     if (unlikely(!bank || !bank->used || ((bank->key[0] ^ key[0]) | (bank->key[1] ^ key[1]) | (bank->key[2] ^ key[2]) |
                                           (bank->key[3] ^ key[3])))) {
-        bank = cpu->bank = find_bank(cpu, key);
+        bank = find_bank(cpu, key);
         bank->used = ++cpu->generation;
+        cpu->bank = bank;
+        if (memcmp(cpu->global_key, key + 1, sizeof cpu->global_key)) {
+            memcpy(cpu->global_key, key + 1, sizeof cpu->global_key);
+            renew_global(cpu);
+        }
     }
     unsigned class = cpu->s.cpl == 3 ? TLB_USER
                      : cpu->s.cr4 & CR4_SMAP && cpu->s.system_flags & RFLAGS_AC ? TLB_SUPERVISOR_AC
@@ -492,22 +563,27 @@ void mmu_invalidate_page(struct processor *cpu, uint64_t linear)
 {
     uint64_t tag = linear & ~0xfffull;
     unsigned index = linear >> 12 & (TLB_SIZE - 1);
+    bool global = was_fetched(&cpu->global_fetched, linear);
     for (unsigned i = 0; cpu->banks && i < TLB_BANKS; i++) {
         struct tlb_bank *bank = &cpu->banks[i];
         if (!bank->used)
             continue;
         if (unlikely((bank->large >> (linear >> 21 & 63) | bank->huge >> (linear >> 30 & 63)) & 1)) {
             clear_entries(bank, true);
-        } else {
-            for (unsigned class = 0; class < TLB_CLASSES; class++) {
-                struct tlb_entry *entry = &bank->entry[class][index];
-                if (entry->read == tag || entry->write == tag)
-                    entry->read = entry->write = TLB_INVALID;
-            }
-            bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)].tag = TLB_INVALID;
+            renew(cpu, bank);
+            global = true;
+            continue;
         }
-        renew(cpu, bank);
+        for (unsigned class = 0; class < TLB_CLASSES; class++) {
+            struct tlb_entry *entry = &bank->entry[class][index];
+            if (entry->read == tag || entry->write == tag)
+                entry->read = entry->write = TLB_INVALID;
+        }
+        bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)].tag = TLB_INVALID;
+        renew_page(cpu, bank, linear);
     }
+    if (global)
+        renew_global(cpu);
 }
 
 /* The banks of the current VPID and, unless `any`, of one PCID. */
@@ -525,6 +601,8 @@ static void flush_banks(struct processor *cpu, bool any, uint64_t pcid, bool glo
         clear_entries(bank, global_too);
         renew(cpu, bank);
     }
+    if (global_too)
+        renew_global(cpu);
 }
 
 void mmu_flush(struct processor *cpu, bool global_too)
@@ -548,6 +626,7 @@ void mmu_flush_all(struct processor *cpu)
         cpu->banks[i].used = 0;
     cpu->bank = NULL;
     cpu->ept_stamp = ++cpu->generation;
+    renew_global(cpu);
     mmu_select(cpu);
 }
 
@@ -802,14 +881,16 @@ uint64_t mmu_fetch(struct processor *cpu, uint64_t linear)
 {
     if (unlikely(!canonical(linear)))
         raise_gp(cpu, NULL, 0);
+    struct tlb_bank *bank = cpu->bank;
+    if (unlikely(!bank))
+        return translate(cpu, NULL, linear, ACCESS_FETCH).pa;
     uint64_t tag = (linear & ~0xfffull) | (cpu->s.cpl == 3 ? 2 : 0);
-    struct fetch_entry *entry = cpu->bank ? &cpu->bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)] : NULL;
-    if (entry && likely(entry->tag == tag))
-        return entry->pa | (linear & 0xfff);
-    struct mapping mapping = translate(cpu, NULL, linear, ACCESS_FETCH);
-    if (entry) {
-        *entry = (struct fetch_entry){tag, mapping.pa & ~0xfffull};
-        note_size(cpu->bank, linear, mapping.rights);
+    struct fetch_entry *entry = &bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)];
+    if (unlikely(entry->tag != tag)) {
+        struct mapping mapping = translate(cpu, NULL, linear, ACCESS_FETCH);
+        *entry = (struct fetch_entry){tag, (mapping.pa & ~0xfffull) | !!(mapping.rights & RIGHT_GLOBAL)};
+        note_size(bank, linear, mapping.rights);
     }
-    return mapping.pa;
+    note_fetch(cpu, linear, entry->pa & 1);
+    return (entry->pa & ~0xfffull) | (linear & 0xfff);
 }
