@@ -124,9 +124,9 @@ class Output(NamedTuple):
 
 
 class VmExit(NamedTuple):
-    """A VM exit: instructions retired, RIP, basic exit reason with its name (SDM volume 3, appendix C)."""
+    """A VM exit: instructions retired, RIP, exit reason with its name (SDM volume 3, appendix C)."""
 
-    count: int
+    retired: int
     rip: int
     reason: int
     name: str

@@ -254,7 +254,7 @@ class Unconnected:
 def _last_exits(machine: Machine) -> list[str]:
     """What the hypervisor saw last, a VM exit a line."""
     return [
-        f"exit at {last.count}: {last.name} ({last.reason & 0xFFFF}), qualification {last.qualification:#x}, "
+        f"exit at {last.retired}: {last.name} ({last.reason & 0xFFFF}), qualification {last.qualification:#x}, "
         f"RIP {last.rip:#x}"
         for last in machine.last_exits(16)
     ]

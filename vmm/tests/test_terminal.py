@@ -143,7 +143,7 @@ def test_standard_input_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"x" * 10_000)
     poller, uart = Poller(), Uart()
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as sink:
-        line = Stdio(poller, uart, lambda: None, lambda: None, source=source.fileno(), sink=sink.fileno())
+        line = Stdio(poller, uart, lambda: None, lambda why: None, source=source.fileno(), sink=sink.fileno())
         until(lambda: line.at_end, poller, line)
         line.send(b"y" * 10_000)
         line.close()
