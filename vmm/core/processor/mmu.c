@@ -350,15 +350,6 @@ static struct mapping translate(struct processor *cpu, const struct op *op, uint
     return (struct mapping){pa, walk.rights | (ept & EPT_WRITE ? RIGHT_EPT_WRITE : 0)};
 }
 
-bool mmu_peek(struct processor *cpu, uint64_t linear, uint64_t *gpa)
-{
-    struct walk walk = {.gpa = linear};
-    if (cpu->s.cr0 & CR0_PG && !walk_all(cpu, NULL, linear, &walk))
-        return false;
-    *gpa = walk.gpa;
-    return true;
-}
-
 /* ---- the TLB ---- */
 
 /* Entries are of 4 KiB each; INVLPG wants all that came from one large page. */
@@ -537,7 +528,8 @@ void mmu_select(struct processor *cpu)
     uint64_t key[4] = {0, 0, cpu->vmx->active.eptp, cpu->vmx->active.vpid};
     if (cpu->s.cr0 & CR0_PG) {
         key[0] = cpu->s.cr4 & CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0;
-        key[1] = (cpu->s.cr0 & (CR0_PG | CR0_WP)) | (cpu->s.cr4 & cr4_bits) | (cpu->s.efer & (EFER_LMA | EFER_NXE)) << 32;
+        key[1] = (cpu->s.cr0 & (CR0_PG | CR0_WP)) | (cpu->s.cr4 & cr4_bits);
+        key[1] |= (cpu->s.efer & (EFER_LMA | EFER_NXE)) << 32;
     }
     struct tlb_bank *bank = cpu->bank;
     if (unlikely(!bank || !bank->used || ((bank->key[0] ^ key[0]) | (bank->key[1] ^ key[1]) | (bank->key[2] ^ key[2]) |
@@ -545,6 +537,7 @@ void mmu_select(struct processor *cpu)
         bank = find_bank(cpu, key);
         bank->used = ++cpu->generation;
         cpu->bank = bank;
+        key[1] &= ~(CR0_WP | CR4_SMAP); /* no matter to fetches */
         if (memcmp(cpu->global_key, key + 1, sizeof cpu->global_key)) {
             memcpy(cpu->global_key, key + 1, sizeof cpu->global_key);
             renew_global(cpu);
@@ -871,8 +864,9 @@ void mmu_stack_write(struct processor *cpu, const struct op *op, uint64_t linear
             memcpy((void *)(linear + entry->addend), &value, size);
         else
             write_operand(cpu, op, linear, &value, size, SS, ACCESS_WRITE | ACCESS_WIDE);
-    } else
+    } else {
         system_write(cpu, op, linear, value, size, SS);
+    }
 }
 
 /* ---- fetching ---- */

@@ -11,10 +11,6 @@ void mmu_select(struct processor *cpu);
 /* Banks and caches of a new processor: every entry invalid. */
 void mmu_init(struct processor *cpu);
 
-/* The translation that an access with the current privilege would get, without any side effect and without EPT.
- * False: it would fault. For inspection and for MONITOR-like hints. */
-bool mmu_peek(struct processor *cpu, uint64_t linear, uint64_t *gpa);
-
 /* Memory by host-physical address, within a page: RAM, else the bus. */
 void physical_read(struct processor *cpu, const struct op *op, uint64_t pa, void *data, unsigned size);
 void physical_write(struct processor *cpu, const struct op *op, uint64_t pa, const void *data, unsigned size);

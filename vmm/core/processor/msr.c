@@ -113,7 +113,8 @@ static bool set_mtrr(struct processor *cpu, uint32_t index, uint64_t value)
     }
     if (variable) {
         bool mask = index & 1;
-        if (value >> cpu->physical_bits || (mask ? value & 0x7ff : value & 0xf00 || !is_memory_type(value & 0xff, false)))
+        bool reserved = mask ? value & 0x7ff : value & 0xf00 || !is_memory_type(value & 0xff, false);
+        if (reserved || value >> cpu->physical_bits)
             return false;
         *variable = value;
         return true;

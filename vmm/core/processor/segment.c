@@ -297,15 +297,6 @@ HANDLER(op_pop_seg)
     return op->imm == SS ? stack_segment_loaded(cpu, op) : segment_loaded(cpu, op, op->imm);
 }
 
-/* A register as an instruction of 2, 4 or 8 bytes writes it. */
-static void write_register(struct processor *cpu, unsigned offset, unsigned size, uint64_t value)
-{
-    if (size == 2)
-        REG16(cpu, offset) = value;
-    else
-        REG64(cpu, offset) = size == 4 ? (uint32_t)value : value;
-}
-
 HELPER void load_far(struct processor *cpu, const struct op *op)
 {
     uint64_t linear = ea_any(cpu, op, op->size + 2, false), value = 0;

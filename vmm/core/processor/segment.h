@@ -26,6 +26,22 @@ static inline uint64_t next_rip(const struct processor *cpu, const struct op *op
     return code64(cpu) ? rip : (uint32_t)rip;
 }
 
+/* A register as an instruction with operands of 2, 4 or 8 bytes writes it. */
+static inline void write_register(struct processor *cpu, unsigned offset, unsigned size, uint64_t value)
+{
+    if (size == 2)
+        REG16(cpu, offset) = value;
+    else
+        REG64(cpu, offset) = size == 4 ? (uint32_t)value : value;
+}
+
+/* An emulator has no part in what has a VM exit of its own or needs registers that it is not given. */
+static inline void refuse_when_emulating(struct processor *cpu, const struct op *op)
+{
+    if (unlikely(cpu->emulating))
+        leave_run(cpu, op, LEAVE_REFUSED);
+}
+
 /* For opcodes.c, which alone knows the opcode: these leave the segment register's number in op->imm. */
 bool set_up_push_seg(struct decode *d); /* 06h 0Eh 16h 1Eh 0F A0h 0F A8h */
 bool set_up_pop_seg(struct decode *d);  /* 07h 17h 1Fh 0F A1h 0F A9h */

@@ -7,26 +7,11 @@
 
 #include <string.h>
 
-/* An emulator has no part in what has a VM exit of its own. */
-static void refuse_when_emulating(struct processor *cpu, const struct op *op)
-{
-    if (unlikely(cpu->emulating))
-        leave_run(cpu, op, LEAVE_REFUSED);
-}
-
 /* The end of a handler that ends its trace without touching mode, privilege or pending events. */
 static inline __attribute__((always_inline)) const struct op *past(struct processor *cpu, const struct op *op)
 {
     rip_past(cpu, op);
     return trace_jump(cpu);
-}
-
-static void write_register(struct processor *cpu, unsigned offset, unsigned size, uint64_t value)
-{
-    if (size == 2)
-        REG16(cpu, offset) = value;
-    else
-        REG64(cpu, offset) = size == 4 ? (uint32_t)value : value;
 }
 
 static unsigned iopl(const struct processor *cpu)

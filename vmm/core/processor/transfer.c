@@ -460,13 +460,6 @@ static struct vcpu_segment flat(uint16_t selector, uint32_t access, unsigned dpl
     return (struct vcpu_segment){0, 0xffffffff, access | dpl << AR_DPL_SHIFT, (selector & 0xfffc) | dpl};
 }
 
-/* In an emulator the MSRs are not at hand. */
-static void refuse_when_emulating(struct processor *cpu, const struct op *op)
-{
-    if (unlikely(cpu->emulating))
-        leave_run(cpu, op, LEAVE_REFUSED);
-}
-
 HANDLER(op_syscall)
 {
     if (unlikely(!(cpu->s.efer & EFER_SCE) || !code64(cpu)))
