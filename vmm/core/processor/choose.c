@@ -26,6 +26,7 @@ static bool choose_privileged(struct decode *d, handler fn)
 
 bool set_up_0f01(struct decode *d)
 {
+    bool unprivileged = d->mode & MODE_UNPRIVILEGED;
     if (d->mod != 3) {
         switch (d->row->arg) {
         case 0: return choose(d, op_sgdt, false);
@@ -37,10 +38,11 @@ bool set_up_0f01(struct decode *d)
     }
     switch (d->modrm) {
     case 0xc1: case 0xc2: case 0xc3: case 0xc4: return choose(d, op_vmx_instruction, true);
-    case 0xc8: return has_feature(d->cpu, FEATURE_MONITOR) && choose_privileged(d, op_monitor);
-    case 0xc9: return has_feature(d->cpu, FEATURE_MONITOR) && choose_privileged(d, op_mwait);
-    case 0xca: return has_feature(d->cpu, FEATURE_SMAP) && !(d->mode & MODE_UNPRIVILEGED) && choose(d, op_clac, true);
-    case 0xcb: return has_feature(d->cpu, FEATURE_SMAP) && !(d->mode & MODE_UNPRIVILEGED) && choose(d, op_stac, true);
+    /* These raise #UD, not #GP, unless CPL is 0. */
+    case 0xc8: return has_feature(d->cpu, FEATURE_MONITOR) && !unprivileged && choose(d, op_monitor, true);
+    case 0xc9: return has_feature(d->cpu, FEATURE_MONITOR) && !unprivileged && choose(d, op_mwait, true);
+    case 0xca: return has_feature(d->cpu, FEATURE_SMAP) && !unprivileged && choose(d, op_clac, true);
+    case 0xcb: return has_feature(d->cpu, FEATURE_SMAP) && !unprivileged && choose(d, op_stac, true);
     case 0xd0: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xgetbv, false);
     case 0xd1: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xsetbv, true);
     case 0xf8: return (d->mode & MODE_CODE) == MODE_CODE64 && choose_privileged(d, op_swapgs);

@@ -174,7 +174,6 @@ struct processor {
         uint64_t pa[2];
         uint32_t size[2];
     } pieces;
-    bool no_break; /* set while an access must not leave the trace (event delivery) */
 
     const struct emulate_bus *bus; /* set: accesses that are not RAM go here; else they leave the run */
     bool emulating;                /* an emulator: nothing is RAM, nothing is cached */

@@ -283,13 +283,12 @@ static void set_up_operation(struct decode *d)
         }
         d->ends = row->attributes & A_ENDS;
         op->fn = row->fn;
+        if (good && row->set_up)
+            good = row->set_up(d);
         if (good && row->attributes & A_CPL0 && d->mode & MODE_UNPRIVILEGED) {
             op->fn = op_privileged;
             d->ends = true;
-            return;
         }
-        if (good && row->set_up)
-            good = row->set_up(d);
     }
     if (!good) {
         op->fn = op_ud;
