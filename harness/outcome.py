@@ -1,0 +1,48 @@
+"""How a run of a guest ended, and whose doing that was: two things, kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Outcome(Enum):
+    """What happened."""
+
+    PASSED = "passed"
+    """Every rung that was asked for was reached."""
+    DIED = "died"
+    """The guest said that it is beyond help (a death pattern), or it reached a triple fault."""
+    ENDED = "ended"
+    """The machine ended (power-off, reset, exit of the VMM) before the rung was reached."""
+    STUCK = "stuck"
+    """A limit was spent while the rung's evidence was awaited, or the guest halted for ever."""
+    FAILED = "failed"
+    """A check on a guest that works gave the wrong answer."""
+    ERROR = "error"
+    """It could not be carried out: media, VMM or harness were at fault."""
+    SKIPPED = "skipped"
+    """It was not tried."""
+    UNFINISHED = "unfinished"
+    """It was begun, and its end was never written: whoever ran it was killed."""
+
+
+class Blame(Enum):
+    """Whose doing it was."""
+
+    NOBODY = "nobody"
+    GUEST = "guest"
+    VMM = "vmm"
+    HARNESS = "harness"
+    MEDIA = "media"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outcome, blame, and one line for people: `title` is canonical, so that equal faults have equal titles."""
+
+    outcome: Outcome
+    blame: Blame
+    title: str
+    detail: str = ""
