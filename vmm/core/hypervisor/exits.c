@@ -208,6 +208,25 @@ static void exit_cr_access(struct guest *guest)
         inject_exception(guest, VECTOR_GP, 0);
 }
 
+/* What the processor would have noted of an instruction that did not exit (SDM vol. 3, 18.2.4): a trap for each I/O
+ * breakpoint of DR7 that the ports meet. */
+static void note_io_breakpoints(struct guest *guest, unsigned port, unsigned size)
+{
+    enum { IO = 2 };
+    static const uint8_t lengths[4] = {1, 2, 8, 4};
+    uint64_t dr7 = vmcs_read(guest, GUEST_DR7), met = 0;
+    if (!(dr7 & DR7_ENABLES) || !(guest_cr4(guest) & CR4_DE))
+        return;
+    for (unsigned n = 0; n < 4; n++) {
+        unsigned length = lengths[dr7 >> (18 + 4 * n) & 3];
+        uint64_t at = guest->registers->dr[n] & ~(uint64_t)(length - 1);
+        if (dr7 >> 2 * n & 3 && (dr7 >> (16 + 4 * n) & 3) == IO && port < at + length && at < port + size)
+            met |= 1ull << n | PENDING_DEBUG_BREAKPOINT;
+    }
+    if (met)
+        vmcs_write(guest, GUEST_PENDING_DEBUG_EXCEPTIONS, vmcs_read(guest, GUEST_PENDING_DEBUG_EXCEPTIONS) | met);
+}
+
 /* Exit qualification: table 28-5. */
 static void exit_io(struct guest *guest)
 {
@@ -227,6 +246,7 @@ static void exit_io(struct guest *guest)
         board_io_write(vcpu->board, port, (uint32_t)*rax & mask, size, vcpu->time, vcpu->count);
     }
     complete_instruction(guest);
+    note_io_breakpoints(guest, port, size);
 }
 
 /* ---- memory ---- */

@@ -123,6 +123,7 @@ enum vmcs_component {
 #define PENDING_DEBUG_BS (1ull << 14) /* single step */
 #define PENDING_DEBUG_BREAKPOINT (1u << 12) /* and one that is enabled */
 #define DR6_BT (1u << 15)
+#define DR7_ENABLES 0xffull /* L0 to G3 */
 #define DR7_GD (1ull << 13)
 
 /* ---- capability MSRs (appendix A) ---- */

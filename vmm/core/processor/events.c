@@ -22,9 +22,12 @@ static bool is_checked(const struct event *event)
     return event->type == EVENT_SOFTWARE_INTERRUPT || event->type == EVENT_SOFTWARE_EXCEPTION;
 }
 
-/* A fault's handler returns with RF set, so that the instruction's breakpoint does not trap again (18.3.1.1). */
+/* A fault's handler returns with RF set, so that the instruction's breakpoint does not trap again (18.3.1.1); a general
+ * detect is the one #DB of that kind. */
 static bool sets_rf(const struct event *event)
 {
+    if (event->vector == VECTOR_DB && event->dr6 & DR6_BD)
+        return true;
     const uint32_t others = 1u << VECTOR_DB | 1u << VECTOR_BP | 1u << VECTOR_OF | 1u << VECTOR_DF | 1u << VECTOR_MC;
     return event->type == EVENT_EXCEPTION && !(others >> event->vector & 1);
 }
@@ -234,6 +237,8 @@ void deliver_software_event(struct processor *cpu, const struct op *op, unsigned
     struct event event = {.vector = vector, .type = type, .length = op->length};
     rip_at(cpu, op);
     deliver_event(cpu, &event);
+    if (type == EVENT_PRIVILEGED_SOFTWARE)
+        cpu->s.dr7 &= ~DR7_GD;
     cpu->left--;
 }
 

@@ -18,6 +18,8 @@ void deliver_software_event(struct processor *cpu, const struct op *op, unsigned
 #define DR6_BD (1ull << 13)
 #define DR6_BS (1ull << 14)
 #define DR6_BT (1ull << 15)
+/* DR7: L0 to G3; general detect */
+#define DR7_ENABLES 0xffull
 #define DR7_GD (1ull << 13)
 
 /* EXT of an error code (6.13): does the fault arise while an event from outside the program is delivered? */

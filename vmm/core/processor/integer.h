@@ -99,6 +99,7 @@ HANDLER(op_stale);
 /* string.c */
 enum string { STRING_MOVS, STRING_CMPS, STRING_STOS, STRING_LODS, STRING_SCAS };
 bool set_up_string(struct decode *d);
+HANDLER(op_rep_string);
 
 /* choose.c: opcodes whose meaning depends on more than the opcode bits */
 bool set_up_0f01(struct decode *d);

@@ -1,4 +1,5 @@
 /* Port I/O (SDM vol. 1, chapter 19; VM exits: vol. 3, 26.1.3). */
+#include "breakpoint.h"
 #include "mmu.h"
 #include "segment.h"
 #include "vmx_state.h"
@@ -26,19 +27,14 @@ static void check_port(struct processor *cpu, const struct op *op, uint16_t port
         check_bitmap(cpu, op, port, size);
 }
 
-/* I/O breakpoints (vol. 3, 18.2.4) trap after the instruction. */
+/* An I/O breakpoint traps after the instruction (vol. 3, 18.2.4). */
 static void check_breakpoints(struct processor *cpu, uint16_t port, unsigned size)
 {
-    static const uint8_t lengths[4] = {1, 2, 8, 4};
-    if (likely(!(cpu->s.dr7 & 0xff) || !(cpu->s.cr4 & CR4_DE)))
+    if (!breakpoints_armed(cpu, BREAK_IO))
         return;
-    for (unsigned n = 0; n < 4; n++) {
-        unsigned length = lengths[cpu->s.dr7 >> (18 + n * 4) & 3];
-        uint64_t from = cpu->s.registers.dr[n] & ~(uint64_t)(length - 1);
-        if (cpu->s.dr7 >> n * 2 & 3 && (cpu->s.dr7 >> (16 + n * 4) & 3) == 2 && port < from + length &&
-            from < (uint64_t)port + size)
-            cpu->s.pending_debug |= 1ull << n | PENDING_BREAKPOINT;
-    }
+    uint64_t met = breakpoints_met(cpu, BREAK_IO, port, size);
+    if (met)
+        cpu->s.pending_debug |= met | PENDING_BREAKPOINT;
 }
 
 static uint32_t port_in(struct processor *cpu, const struct op *op, uint16_t port, unsigned size)
@@ -163,8 +159,8 @@ HELPER void string_io(struct processor *cpu, const struct op *op, bool in)
         advance(cpu, RCX, -1, mask);
         if (!(cpu->s.registers.gpr[RCX] & mask))
             break;
-        if (cpu->left <= 0) { /* the budget ends within the instruction */
-            cpu->s.rip += op->offset;
+        if (cpu->left <= 0 || cpu->s.pending_debug) { /* the budget, or a breakpoint's trap */
+            rip_at_repeat(cpu, op);
             return;
         }
         cpu->left--;

@@ -2,7 +2,9 @@
 #include "mmu.h"
 
 #include "arena.h"
+#include "breakpoint.h"
 #include "events.h"
+#include "trace.h"
 #include "vmx_state.h"
 
 #include <string.h>
@@ -414,7 +416,7 @@ static void set_jump_tag(struct processor *cpu)
     uint64_t generation = cpu->s.cpl == 3             ? bank->generation
                           : bank->supervisor_generation ? bank->supervisor_generation
                                                         : cpu->global_generation;
-    bool by_rip = cpu->mode & (MODE_CODE64 | MODE_FLAT);
+    bool by_rip = cpu->mode & (MODE_CODE64 | MODE_FLAT) && !breakpoints_armed(cpu, BREAK_FETCH);
     cpu->jump_tag = by_rip ? generation << 16 | cpu->mode : JUMP_NEVER;
 }
 
@@ -506,14 +508,8 @@ static struct tlb_bank *find_bank(struct processor *cpu, const uint64_t key[4])
 /* Are operands to be looked at one by one: for alignment (CR0.AM) or for a data breakpoint (DR7)? */
 static bool operands_checked(const struct processor *cpu)
 {
-    if (cpu->s.cr0 & CR0_AM && cpu->s.system_flags & RFLAGS_AC && cpu->s.cpl == 3)
-        return true;
-    if (likely(!(cpu->s.dr7 & 0xff)))
-        return false;
-    for (unsigned n = 0; n < 4; n++)
-        if (cpu->s.dr7 >> n * 2 & 3 && cpu->s.dr7 >> (16 + n * 4) & 1)
-            return true;
-    return false;
+    return (cpu->s.cr0 & CR0_AM && cpu->s.system_flags & RFLAGS_AC && cpu->s.cpl == 3) ||
+           breakpoints_armed(cpu, BREAK_WRITE) || breakpoints_armed(cpu, BREAK_ACCESS);
 }
 
 void mmu_select(struct processor *cpu)
@@ -661,20 +657,31 @@ void mmu_load_pdpte(struct processor *cpu, const struct op *op, uint64_t cr3)
 
 /* ---- operands ---- */
 
-/* #AC, and data breakpoints that trap after the instruction (SDM vol. 3, 18.2.4). */
+/* A data breakpoint traps after the instruction (SDM vol. 3, 18.2.4): one in a trace starts again on its own, as nothing
+ * of it has happened yet. */
+static void check_breakpoints(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size,
+                              uint32_t access)
+{
+    uint64_t met = breakpoints_met(cpu, BREAK_ACCESS, linear, size);
+    if (access & ACCESS_WRITE)
+        met |= breakpoints_met(cpu, BREAK_WRITE, linear, size);
+    if (!met)
+        return;
+    if (op && !cpu->emulating && !trace_is_alone(cpu, op)) {
+        cpu->alone = true;
+        leave_run(cpu, op, LEAVE_NONE);
+    }
+    cpu->s.pending_debug |= met | PENDING_BREAKPOINT;
+}
+
+/* #AC and data breakpoints. */
 static void check_operand(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, uint32_t access)
 {
     if (cpu->s.cr0 & CR0_AM && cpu->s.system_flags & RFLAGS_AC && cpu->s.cpl == 3 &&
         (size == 2 || size == 4 || size == 8) && linear & (size - 1))
         raise_fault(cpu, op, VECTOR_AC, 0);
-    for (unsigned n = 0; n < 4; n++) {
-        static const uint8_t lengths[4] = {1, 2, 8, 4};
-        unsigned kind = cpu->s.dr7 >> (16 + n * 4) & 3, length = lengths[cpu->s.dr7 >> (18 + n * 4) & 3];
-        uint64_t from = cpu->s.registers.dr[n] & ~(uint64_t)(length - 1);
-        bool wanted = kind == 3 || (kind == 1 && access & ACCESS_WRITE);
-        if (cpu->s.dr7 >> n * 2 & 3 && wanted && linear < from + length && from < linear + size)
-            cpu->s.pending_debug |= 1ull << n | PENDING_BREAKPOINT;
-    }
+    if (breakpoints_armed(cpu, BREAK_WRITE) || breakpoints_armed(cpu, BREAK_ACCESS))
+        check_breakpoints(cpu, op, linear, size, access);
 }
 
 /* Are linear addresses 64 bits wide (and must be canonical), or 32? */

@@ -122,6 +122,15 @@ static inline void rip_past(struct processor *cpu, const struct op *op)
     if ((cpu->mode & MODE_CODE) != MODE_CODE64)
         cpu->s.rip = (uint32_t)cpu->s.rip;
 }
+/* Leaves RIP on a repeated instruction that is to go on after an iteration, with RF for what is pushed or saved meanwhile:
+ * its breakpoint does not trap again (SDM vol. 3, 18.3.1.1). */
+static inline void rip_at_repeat(struct processor *cpu, const struct op *op)
+{
+    cpu->s.rip += op->offset;
+    if ((cpu->mode & MODE_CODE) != MODE_CODE64)
+        cpu->s.rip = (uint32_t)cpu->s.rip;
+    cpu->s.system_flags |= RFLAGS_RF;
+}
 /* The instruction is done and RIP is set; events, mode or mapping may have changed: back to cpu_run, which looks. */
 #define LEAVE_TRACE return NULL
 

@@ -1,6 +1,7 @@
 /* The run loop: events between instructions, budgets, traces, and the unwinding of what an instruction cannot finish. */
 #include "run.h"
 
+#include "breakpoint.h"
 #include "events.h"
 #include "fpu.h"
 #include "integer.h"
@@ -124,13 +125,18 @@ static bool swallows_single_step(const struct op *op)
     return op->fn == op_int || op->fn == op_int3 || op->fn == op_into || op->fn == op_syscall || op->fn == op_sysenter;
 }
 
-/* One instruction: in the shadow of STI or MOV SS, with RFLAGS.RF, or single-stepped. */
-static void run_alone(struct processor *cpu)
+/* One instruction: in the shadow of STI or MOV SS, with RFLAGS.RF, single-stepped, or where there are breakpoints. A REP
+ * that has RF because it goes on may do so for `remaining` iterations. */
+static void run_alone(struct processor *cpu, uint64_t remaining)
 {
     bool step = cpu->s.system_flags & RFLAGS_TF;
+    bool single = step || cpu->alone || cpu->s.interruptibility & SHADOWS;
     allow(cpu, 1);
     struct trace *trace = trace_limited(cpu, 1);
+    if (!single && trace->op->fn == op_rep_string)
+        allow(cpu, remaining < SLICE ? remaining : SLICE);
     step = step && !swallows_single_step(trace->op);
+    cpu->alone = false;
     enter_shadow(cpu);
     execute(cpu, trace);
     forget_shadow(cpu);
@@ -200,6 +206,24 @@ static bool boundary(struct processor *cpu)
     return cpu->leave;
 }
 
+/* An instruction breakpoint faults before its instruction; not with RF, nor right after MOV SS (18.3.1.1). */
+static bool meets_breakpoint(struct processor *cpu)
+{
+    if (cpu->s.system_flags & RFLAGS_RF || cpu->s.interruptibility & BLOCKING_BY_MOV_SS)
+        return false;
+    uint64_t met = breakpoints_met(cpu, BREAK_FETCH, trace_linear_rip(cpu), 1);
+    if (!met)
+        return false;
+    cpu->fault = (struct event){.vector = VECTOR_DB, .type = EVENT_EXCEPTION, .dr6 = met};
+    cpu->leave = LEAVE_EXCEPTION;
+    return true;
+}
+
+static bool wants_alone(const struct processor *cpu)
+{
+    return cpu->s.interruptibility & SHADOWS || cpu->s.system_flags & (RFLAGS_TF | RFLAGS_RF) || cpu->alone;
+}
+
 static void run_until(struct processor *cpu, void *argument)
 {
     uint64_t target = *(const uint64_t *)argument;
@@ -213,8 +237,14 @@ static void run_until(struct processor *cpu, void *argument)
             cpu->leave = LEAVE_BUDGET;
             return;
         }
-        if (unlikely(cpu->s.interruptibility & SHADOWS || cpu->s.system_flags & (RFLAGS_TF | RFLAGS_RF)))
-            run_alone(cpu);
+        bool alone = wants_alone(cpu);
+        if (breakpoints_armed(cpu, BREAK_FETCH) && trace_near_breakpoint(cpu)) {
+            if (meets_breakpoint(cpu))
+                continue;
+            alone = true;
+        }
+        if (unlikely(alone))
+            run_alone(cpu, target - count);
         else
             run_slice(cpu, target - count);
     }

@@ -1,4 +1,5 @@
 /* What a processor starts with, and what follows from its state. */
+#include "breakpoint.h"
 #include "fpu.h"
 #include "mmu.h"
 
@@ -111,5 +112,6 @@ void cpu_update(struct processor *cpu)
     if ((s->registers.fpu.mxcsr & MXCSR_MASKS) != MXCSR_MASKS)
         mode |= MODE_SSE_CHECKED;
     cpu->mode = mode;
+    cpu->breakpoints = breakpoint_kinds(cpu);
     mmu_select(cpu);
 }

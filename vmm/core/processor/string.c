@@ -189,20 +189,22 @@ static __attribute__((noinline)) bool repeat(struct processor *cpu, const struct
             cpu->left++;
             return true;
         }
-        if (cpu->left < 0 || (stores && meets_itself(cpu, op, to, op->size))) {
+        if (cpu->left < 0 || cpu->s.pending_debug || (stores && meets_itself(cpu, op, to, op->size))) {
             cpu->left++;
             return false;
         }
     }
 }
 
-static HANDLER(rep_string)
+HANDLER(op_rep_string)
 {
     if (!repeat(cpu, op)) {
-        cpu->s.rip += op->offset;
+        rip_at_repeat(cpu, op);
         LEAVE_TRACE;
     }
     rip_past(cpu, op);
+    if (unlikely(cpu->resuming))
+        LEAVE_TRACE;
     return trace_jump(cpu);
 }
 
@@ -221,7 +223,7 @@ bool set_up_string(struct decode *d)
     struct op *op = d->op;
     if (d->rep || d->repne) {
         op->src = d->row->arg;
-        op->fn = rep_string;
+        op->fn = op_rep_string;
         d->ends = true;
     } else {
         op->fn = table[d->row->arg][size_index(op->size)];

@@ -1,5 +1,6 @@
 #include "trace.h"
 
+#include "breakpoint.h"
 #include "integer.h"
 #include "memory.h"
 #include "mmu.h"
@@ -63,6 +64,11 @@ bool trace_is_limited(const struct processor *cpu, const struct op *op)
     return trace_of(op) == limited_of(cpu);
 }
 
+bool trace_is_alone(const struct processor *cpu, const struct op *op)
+{
+    return trace_is_limited(cpu, op) && limited_of(cpu)->count == 1;
+}
+
 unsigned cpu_last_length(const struct processor *cpu)
 {
     return limited_of(cpu)->op[0].length;
@@ -70,7 +76,7 @@ unsigned cpu_last_length(const struct processor *cpu)
 
 /* ---- decoding ---- */
 
-static uint64_t linear_rip(const struct processor *cpu)
+uint64_t trace_linear_rip(const struct processor *cpu)
 {
     return code64(cpu) ? cpu->s.rip : (uint32_t)(cpu->s.seg[CS].base + cpu->s.rip);
 }
@@ -141,7 +147,7 @@ static void decode_across(struct processor *cpu, struct trace *trace, uint64_t l
 struct trace *trace_limited(struct processor *cpu, unsigned instructions)
 {
     struct trace *trace = limited_of(cpu);
-    uint64_t to_limit = bytes_to_limit(cpu), linear = linear_rip(cpu), pa = mmu_fetch(cpu, linear);
+    uint64_t to_limit = bytes_to_limit(cpu), linear = trace_linear_rip(cpu), pa = mmu_fetch(cpu, linear);
     uint64_t size = 0x1000 - (pa & 0xfff) < to_limit ? 0x1000 - (pa & 0xfff) : to_limit;
     trace->pa = pa;
     trace->pa2 = NO_PAGE;
@@ -210,7 +216,7 @@ static void enter(struct processor *cpu, struct trace *trace)
 struct trace *trace_find(struct processor *cpu)
 {
     struct trace_cache *cache = cpu->traces;
-    uint64_t to_limit = bytes_to_limit(cpu), linear = linear_rip(cpu), pa = mmu_fetch(cpu, linear);
+    uint64_t to_limit = bytes_to_limit(cpu), linear = trace_linear_rip(cpu), pa = mmu_fetch(cpu, linear);
     if (unlikely(!arena_page(cpu->arena, pa)))
         return trace_limited(cpu, 1);
     struct trace *trace = look_up(cpu, pa, linear);
@@ -230,9 +236,16 @@ struct trace *trace_find(struct processor *cpu)
     return trace;
 }
 
+bool trace_near_breakpoint(const struct processor *cpu)
+{
+    return breakpoints_met(cpu, BREAK_FETCH, trace_linear_rip(cpu) & ~0xfffull, 0x1000);
+}
+
 const struct op *trace_jump_slow(struct processor *cpu)
 {
     if (cpu->left <= 0) /* what comes next may not even be fetched yet */
+        LEAVE_TRACE;
+    if (breakpoints_armed(cpu, BREAK_FETCH) && trace_near_breakpoint(cpu))
         LEAVE_TRACE;
     struct trace *trace = trace_find(cpu);
     if (!trace)

@@ -16,6 +16,15 @@ struct trace *trace_limited(struct processor *cpu, unsigned instructions);
 /* Is `op` of the trace that trace_limited makes (and reuses)? */
 bool trace_is_limited(const struct processor *cpu, const struct op *op);
 
+/* Is `op` the only instruction of that trace? */
+bool trace_is_alone(const struct processor *cpu, const struct op *op);
+/* The linear address of RIP. */
+uint64_t trace_linear_rip(const struct processor *cpu);
+
+/* Is an instruction breakpoint in the page of RIP? Its code runs one instruction at a time. No trace goes on from one page
+ * to another but by trace_jump_slow, which looks. */
+bool trace_near_breakpoint(const struct processor *cpu);
+
 /* Forgets all (the caller is not inside a trace). */
 void trace_flush(struct processor *cpu);
 
