@@ -508,6 +508,7 @@ uint64_t machine_state_hash(const struct machine *machine)
                         registers.idt_base,
                         (uint64_t)registers.gdt_limit << 16 | registers.idt_limit,
                         own->xcr0,
+                        own->pkru,
                         machine->accel->interruptibility(vcpu),
                         vcpu->halted | vcpu->nmi_pending << 1,
                         vcpu->count,

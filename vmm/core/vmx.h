@@ -58,7 +58,7 @@ struct registers {
     uint64_t dr[4];
     uint64_t dr6;
     uint64_t xcr0;
-    uint64_t reserved;
+    uint64_t pkru;
     struct fxsave fpu;
 };
 

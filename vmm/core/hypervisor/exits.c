@@ -3,6 +3,7 @@
 
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
+#define CPUID_7_ECX_OSPKE (1u << 4)
 
 static void exit_unexpected(struct guest *guest);
 
@@ -77,6 +78,10 @@ static void exit_cpuid(struct guest *guest)
         out.ecx &= ~(CPUID_1_ECX_VMX | CPUID_1_ECX_OSXSAVE);
         if (guest_cr4(guest) & CR4_OSXSAVE)
             out.ecx |= CPUID_1_ECX_OSXSAVE;
+    } else if (leaf == 7 && subleaf == 0) {
+        out.ecx &= ~CPUID_7_ECX_OSPKE;
+        if (guest_cr4(guest) & CR4_PKE)
+            out.ecx |= CPUID_7_ECX_OSPKE;
     }
     set_gpr32(guest, RAX, out.eax);
     set_gpr32(guest, RBX, out.ebx);

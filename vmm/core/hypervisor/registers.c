@@ -202,4 +202,5 @@ void guest_reset_registers(struct guest *guest)
     uint32_t mxcsr_mask = fpu->mxcsr_mask;
     *fpu = (struct fxsave){.fcw = 0x40, .ftw = 0xff, .mxcsr = 0x1f80, .mxcsr_mask = mxcsr_mask};
     guest->registers->xcr0 = 1;
+    guest->registers->pkru = 0;
 }

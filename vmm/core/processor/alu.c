@@ -239,6 +239,33 @@ bool set_up_alu_immediate(struct decode *d)
     return immediate_form(d, &alu_forms[d->row->arg]);
 }
 
+/* ---- ADCX, ADOX: additions with one flag as carry, in and out ---- */
+
+#define ADD_WITH(bits, name, FLAG)                                                                                     \
+    static HANDLER(name##_##bits)                                                                                      \
+    {                                                                                                                  \
+        bool memory = op->form & FORM_MEMORY;                                                                          \
+        uint##bits##_t a = REG##bits(cpu, op->dst), sum, with;                                                         \
+        uint##bits##_t b = memory ? load##bits(cpu, op, ea_any(cpu, op, bits / 8, false), op->seg)                     \
+                                  : REG##bits(cpu, op->src);                                                           \
+        bool out = __builtin_add_overflow(a, b, &sum) | __builtin_add_overflow(sum, !!(cpu->s.flags & FLAG), &with);   \
+        cpu->s.flags = out ? cpu->s.flags | FLAG : cpu->s.flags & ~FLAG;                                               \
+        SET##bits(cpu, op->dst, with);                                                                                 \
+        NEXT;                                                                                                          \
+    }
+ADD_WITH(32, adcx, FLAG_CF) ADD_WITH(64, adcx, FLAG_CF)
+ADD_WITH(32, adox, FLAG_OF) ADD_WITH(64, adox, FLAG_OF)
+
+bool set_up_adx(struct decode *d)
+{
+    bool wide = d->rex & 8;
+    if (d->repne || (d->rep == d->operand16 && !d->rep))
+        return false;
+    d->op->size = wide ? 8 : 4; /* 66h is part of the opcode */
+    d->op->fn = d->rep ? (wide ? adox_64 : adox_32) : (wide ? adcx_64 : adcx_32);
+    return true;
+}
+
 bool set_up_test(struct decode *d)
 {
     return store_form(d, &test_forms);

@@ -34,6 +34,7 @@
 #define CR4_OSXSAVE (1ull << 18)
 #define CR4_SMEP (1ull << 20)
 #define CR4_SMAP (1ull << 21)
+#define CR4_PKE (1ull << 22)
 
 #define EFER_SCE (1ull << 0)
 #define EFER_LME (1ull << 8)
@@ -93,6 +94,7 @@
 #define PF_USER 4u
 #define PF_RESERVED 8u
 #define PF_FETCH 16u
+#define PF_KEY 32u
 
 /* Access rights as in the VMCS (SDM vol. 3, table 25-2). */
 #define AR_TYPE 0xfu

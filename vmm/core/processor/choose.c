@@ -45,6 +45,8 @@ bool set_up_0f01(struct decode *d)
     case 0xcb: return has_feature(d->cpu, FEATURE_SMAP) && !unprivileged && choose(d, op_stac, true);
     case 0xd0: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xgetbv, false);
     case 0xd1: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xsetbv, true);
+    case 0xee: return has_feature(d->cpu, FEATURE_PKU) && choose(d, op_rdpkru, false);
+    case 0xef: return has_feature(d->cpu, FEATURE_PKU) && choose(d, op_wrpkru, true);
     case 0xf8: return (d->mode & MODE_CODE) == MODE_CODE64 && choose_privileged(d, op_swapgs);
     case 0xf9: return has_feature(d->cpu, FEATURE_RDTSCP) && choose(d, op_rdtscp, false);
     default: return false;
@@ -74,7 +76,10 @@ bool set_up_0fae(struct decode *d)
     if (d->rep || d->repne)
         return false;
     if (d->operand16)
-        return which == 7 && has_feature(cpu, FEATURE_CLFLUSHOPT) && choose(d, op_clflush, false);
+        return (which == 7   ? has_feature(cpu, FEATURE_CLFLUSHOPT)
+                : which == 6 ? has_feature(cpu, FEATURE_CLWB)
+                             : false) &&
+               choose(d, op_clflush, false);
     switch (which) {
     case 0: return has_feature(cpu, FEATURE_FXSR) && choose(d, op_fxsave, false);
     case 1: return has_feature(cpu, FEATURE_FXSR) && choose(d, op_fxrstor, true);

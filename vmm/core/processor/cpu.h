@@ -94,7 +94,7 @@ struct fetched {
 
 /* One bank for each address space that was seen lately. */
 struct tlb_bank {
-    uint64_t key[4];     /* PCID, paging-mode bits, EPTP, VPID */
+    uint64_t key[4];     /* PCID and PKRU, paging-mode bits, EPTP, VPID */
     /* Generations are never used twice: they stamp jump-cache entries of user code, and of supervisor code once some of
      * that was fetched from a page that is not global; till then (0) processor.global_generation stamps these. */
     uint64_t generation, supervisor_generation;
@@ -220,13 +220,15 @@ struct processor {
     X(MSR, 1, 0, 3, 5) X(PAE, 1, 0, 3, 6) X(CX8, 1, 0, 3, 8) X(SEP, 1, 0, 3, 11) X(MTRR, 1, 0, 3, 12)                  \
     X(PGE, 1, 0, 3, 13) X(CMOV, 1, 0, 3, 15) X(PAT, 1, 0, 3, 16) X(CLFSH, 1, 0, 3, 19) X(MMX, 1, 0, 3, 23)             \
     X(FXSR, 1, 0, 3, 24) X(SSE, 1, 0, 3, 25) X(SSE2, 1, 0, 3, 26)                                                      \
-    X(SSE3, 1, 0, 2, 0) X(MONITOR, 1, 0, 2, 3) X(VMX, 1, 0, 2, 5) X(SSSE3, 1, 0, 2, 9) X(CX16, 1, 0, 2, 13)            \
+    X(SSE3, 1, 0, 2, 0) X(PCLMULQDQ, 1, 0, 2, 1) X(MONITOR, 1, 0, 2, 3) X(VMX, 1, 0, 2, 5) X(SSSE3, 1, 0, 2, 9)        \
+    X(FMA, 1, 0, 2, 12) X(CX16, 1, 0, 2, 13) X(AES, 1, 0, 2, 25) X(AVX, 1, 0, 2, 28) X(F16C, 1, 0, 2, 29)              \
     X(PCID, 1, 0, 2, 17) X(SSE41, 1, 0, 2, 19) X(SSE42, 1, 0, 2, 20) X(MOVBE, 1, 0, 2, 22) X(POPCNT, 1, 0, 2, 23)      \
     X(TSC_DEADLINE, 1, 0, 2, 24) X(XSAVE, 1, 0, 2, 26) X(RDRAND, 1, 0, 2, 30)                                          \
     X(FSGSBASE, 7, 0, 1, 0) X(BMI1, 7, 0, 1, 3) X(SMEP, 7, 0, 1, 7) X(BMI2, 7, 0, 1, 8) X(ERMS, 7, 0, 1, 9)            \
-    X(INVPCID, 7, 0, 1, 10) X(RDSEED, 7, 0, 1, 18) X(SMAP, 7, 0, 1, 20) X(CLFLUSHOPT, 7, 0, 1, 23)                     \
-    X(UMIP, 7, 0, 2, 2) X(RDPID, 7, 0, 2, 22) X(SPEC_CTRL, 7, 0, 3, 26) X(ARCH_CAPABILITIES, 7, 0, 3, 29)              \
-    X(XSAVEOPT, 13, 1, 0, 0) X(XSAVEC, 13, 1, 0, 1) X(XGETBV1, 13, 1, 0, 2)                                            \
+    X(INVPCID, 7, 0, 1, 10) X(RDSEED, 7, 0, 1, 18) X(ADX, 7, 0, 1, 19) X(SMAP, 7, 0, 1, 20)                            \
+    X(CLFLUSHOPT, 7, 0, 1, 23) X(CLWB, 7, 0, 1, 24) X(SHA, 7, 0, 1, 29) X(AVX2, 7, 0, 1, 5) X(LA57, 7, 0, 2, 16)       \
+    X(UMIP, 7, 0, 2, 2) X(PKU, 7, 0, 2, 3) X(RDPID, 7, 0, 2, 22) X(SPEC_CTRL, 7, 0, 3, 26) X(ARCH_CAPABILITIES, 7, 0, 3, 29)              \
+    X(XSAVEOPT, 13, 1, 0, 0) X(XSAVEC, 13, 1, 0, 1) X(XGETBV1, 13, 1, 0, 2) X(XSAVES, 13, 1, 0, 3)                                            \
     X(LAHF64, 0x80000001, 0, 2, 0) X(LZCNT, 0x80000001, 0, 2, 5) X(PREFETCHW, 0x80000001, 0, 2, 8)                     \
     X(SYSCALL, 0x80000001, 0, 3, 11) X(NX, 0x80000001, 0, 3, 20) X(PAGE1GB, 0x80000001, 0, 3, 26)                      \
     X(RDTSCP, 0x80000001, 0, 3, 27) X(LM, 0x80000001, 0, 3, 29) X(INVARIANT_TSC, 0x80000007, 0, 3, 8)

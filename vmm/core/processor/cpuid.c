@@ -57,6 +57,10 @@ void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, str
         if (!(cpu->s.apic_base & APIC_BASE_ENABLE))
             out->edx &= ~(1u << 9);
         break;
+    case 0x7:
+        if (subleaf == 0)
+            out->ecx = (out->ecx & ~(1u << 4)) | (uint32_t)!!(cpu->s.cr4 & CR4_PKE) << 4; /* OSPKE */
+        break;
     case 0xb:
         if (!row)
             out->ecx = subleaf & 0xff;

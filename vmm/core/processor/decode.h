@@ -101,7 +101,7 @@ bool set_up_simd(struct decode *d); /* simd.c: MMX and SSE rows of the 0F, 0F38 
     X(lgdt) X(sgdt) X(lidt) X(sidt) X(lldt) X(sldt) X(ltr) X(str) X(lmsw) X(smsw) X(invlpg) X(swapgs) X(rdtsc)         \
     X(rdtscp) X(rdpmc) X(rdmsr) X(wrmsr) X(cpuid) X(hlt) X(monitor) X(mwait) X(mov_from_cr) X(mov_to_cr)               \
     X(mov_from_dr) X(mov_to_dr) X(clts) X(invd) X(wbinvd) X(cli) X(sti) X(pushf) X(popf) X(clac) X(stac) X(rdfsbase)   \
-    X(rdgsbase) X(wrfsbase) X(wrgsbase) X(invpcid) X(vmx_instruction) X(rdpid) X(rdrand) X(rdseed) X(ud) X(pause)      \
+    X(rdgsbase) X(wrfsbase) X(wrgsbase) X(invpcid) X(vmx_instruction) X(rdpid) X(rdpkru) X(wrpkru) X(rdrand) X(rdseed) X(ud) X(pause)      \
     /* io.c */                                                                                                         \
     X(in_imm) X(in_dx) X(out_imm) X(out_dx) X(ins) X(outs)                                                             \
     /* transfer.c: beyond the segment */                                                                               \

@@ -11,6 +11,7 @@ bool set_up_alu_store(struct decode *d);       /* r/m, r */
 bool set_up_alu_load(struct decode *d);        /* r, r/m */
 bool set_up_alu_accumulator(struct decode *d); /* AL or rAX, imm */
 bool set_up_alu_immediate(struct decode *d);   /* r/m, imm */
+bool set_up_adx(struct decode *d); /* ADCX, ADOX */
 bool set_up_test(struct decode *d);
 bool set_up_test_accumulator(struct decode *d);
 bool set_up_test_immediate(struct decode *d);

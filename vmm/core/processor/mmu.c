@@ -41,6 +41,7 @@ enum rights {
     RIGHT_LARGE = 1 << 11, /* 2-MiB page */
     RIGHT_HUGE = 1 << 12   /* 4-MiB or 1-GiB page */
 };
+#define RIGHT_KEY_SHIFT 16 /* of a user page's protection key, 4 bits; 0 while there are none */
 
 struct mapping {
     uint64_t pa; /* host-physical */
@@ -50,12 +51,29 @@ struct mapping {
 /* Every entry takes the slow path: for emulators and while operands are watched or checked for alignment. */
 static const struct tlb_entry no_tlb[TLB_SIZE] = {[0 ... TLB_SIZE - 1] = {TLB_INVALID, TLB_INVALID, 0, 0}};
 
+static bool has_keys(const struct processor *cpu)
+{
+    return cpu->s.cr4 & CR4_PKE && long_mode(cpu);
+}
+
+/* Does PKRU forbid the access (4.6.2)? */
+static bool key_forbids(const struct processor *cpu, uint32_t access, uint32_t rights)
+{
+    if (likely(!has_keys(cpu)) || access & ACCESS_FETCH || !(rights & RIGHT_USER))
+        return false;
+    uint32_t bits = cpu->s.registers.pkru >> (rights >> RIGHT_KEY_SHIFT & 15) * 2;
+    bool user = cpu->s.cpl == 3 && !(access & ACCESS_SYSTEM);
+    return bits & 1 || (bits & 2 && access & ACCESS_WRITE && (user || cpu->s.cr0 & CR0_WP));
+}
+
 static bool permitted(const struct processor *cpu, uint32_t access, uint32_t rights)
 {
     bool system = access & ACCESS_SYSTEM;
     if (!(cpu->s.cr0 & CR0_PG))
         return true;
     if (access & ACCESS_FETCH && !(rights & RIGHT_FETCH))
+        return false;
+    if (unlikely(key_forbids(cpu, access, rights)))
         return false;
     if (cpu->s.cpl == 3 && !system)
         return rights & RIGHT_USER && (rights & RIGHT_WRITE || !(access & ACCESS_WRITE));
@@ -255,6 +273,8 @@ static bool walk_wide(struct processor *cpu, const struct op *op, uint64_t linea
         walk->entry[walk->count++] = entry;
         if (leaf) {
             uint64_t low = (1ull << shift) - 1;
+            if (has_keys(cpu))
+                walk->rights |= (entry >> 59 & 15) << RIGHT_KEY_SHIFT;
             walk->rights |= (entry & (ENTRY_D | ENTRY_G)) | (shift == 21 ? RIGHT_LARGE : shift == 30 ? RIGHT_HUGE : 0);
             walk->gpa = (entry & ADDRESS_MASK & ~low) | (linear & low);
             return true;
@@ -338,7 +358,8 @@ static struct mapping translate(struct processor *cpu, const struct op *op, uint
             if (!walk_all(cpu, op, linear, &walk))
                 page_fault(cpu, op, linear, access, walk.why);
             if (!permitted(cpu, access, walk.rights))
-                page_fault(cpu, op, linear, access, PF_PRESENT);
+                page_fault(cpu, op, linear, access,
+                           PF_PRESENT | (key_forbids(cpu, access, walk.rights) ? PF_KEY : 0));
         }
         pa = guest_physical(cpu, op, walk.gpa, ept_wanted(access), linear, EPT_LINEAR_VALID | EPT_TRANSLATED, &ept);
         mark_used(cpu, op, linear, access, &walk);
@@ -487,6 +508,10 @@ static void renew_page(struct processor *cpu, struct tlb_bank *bank, uint64_t li
 
 /* ---- banks ---- */
 
+/* Parts of a bank's key[0]: entries are filled by what PKRU permits. */
+#define KEY_PCID 0xfffull
+#define KEY_PKRU_SHIFT 32
+
 static struct tlb_bank *find_bank(struct processor *cpu, const uint64_t key[4])
 {
     struct tlb_bank *oldest = cpu->banks;
@@ -520,12 +545,14 @@ void mmu_select(struct processor *cpu)
         cpu->jump_tag = JUMP_NEVER;
         return;
     }
-    const uint64_t cr4_bits = CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE;
+    const uint64_t cr4_bits = CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE;
     uint64_t key[4] = {0, 0, cpu->vmx->active.eptp, cpu->vmx->active.vpid};
     if (cpu->s.cr0 & CR0_PG) {
         key[0] = cpu->s.cr4 & CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0;
         key[1] = (cpu->s.cr0 & (CR0_PG | CR0_WP)) | (cpu->s.cr4 & cr4_bits);
         key[1] |= (cpu->s.efer & (EFER_LMA | EFER_NXE)) << 32;
+        if (unlikely(has_keys(cpu)))
+            key[0] |= cpu->s.registers.pkru << KEY_PKRU_SHIFT;
     }
     struct tlb_bank *bank = cpu->bank;
     if (unlikely(!bank || !bank->used || ((bank->key[0] ^ key[0]) | (bank->key[1] ^ key[1]) | (bank->key[2] ^ key[2]) |
@@ -581,7 +608,7 @@ static void flush_banks(struct processor *cpu, bool any, uint64_t pcid, bool glo
     uint64_t vpid = cpu->vmx->active.vpid;
     for (unsigned i = 0; cpu->banks && i < TLB_BANKS; i++) {
         struct tlb_bank *bank = &cpu->banks[i];
-        if (!bank->used || bank->key[3] != vpid || !(any || bank->key[0] == pcid))
+        if (!bank->used || bank->key[3] != vpid || !(any || (bank->key[0] & KEY_PCID) == pcid))
             continue;
         if (global_too && bank != cpu->bank) {
             bank->used = 0; /* cleared when it is taken */

@@ -116,7 +116,7 @@ static const struct opcode group_0f00[8] = {
 static const struct opcode group_0f01[8] = {
     {ROW("sgdt", M | A_DEFAULT64, set_up_0f01, IMM_NONE, 0)},   {ROW("sidt", M | A_DEFAULT64, set_up_0f01, IMM_NONE, 1)},
     {ROW("lgdt", M | A_DEFAULT64, set_up_0f01, IMM_NONE, 2)},   {ROW("lidt", M | A_DEFAULT64, set_up_0f01, IMM_NONE, 3)},
-    {DO("smsw", M, op_smsw, IMM_NONE)},           {0},
+    {DO("smsw", M, op_smsw, IMM_NONE)},           {ROW("rdpkru/wrpkru", M | A_REGISTER, set_up_0f01, IMM_NONE, 5)},
     {DO("lmsw", M | A_CPL0 | A_ENDS, op_lmsw, IMM_NONE)}, {ROW("invlpg", M, set_up_0f01, IMM_NONE, 7)},
 };
 static const struct opcode group_0f0d[8] = {EIGHT(0, DO("prefetchw", M | A_MEMORY, op_nop, IMM_NONE))};
@@ -331,6 +331,7 @@ const struct opcode opcode_table[4][256] = {
     [MAP_0F38] = {
         SIMD16(0x00), SIMD16(0x10), SIMD16(0x20), SIMD16(0x30), SIMD4(0x40),
         [0x82] = {ROW("invpcid", M | A_MEMORY | A_CPL0 | A_ENDS, set_up_invpcid, IMM_NONE, 0), NEEDS(INVPCID)},
+        [0xf6] = {ROW("adcx/adox", M, set_up_adx, IMM_NONE, 0), NEEDS(ADX), FLAGS(CF | OF, CF | OF)},
         [0xf0] = {ROW("movbe", M, set_up_movbe, IMM_NONE, 0)}, [0xf1] = {ROW("movbe", M, set_up_movbe, IMM_NONE, 1)},
     },
     [MAP_0F3A] = {

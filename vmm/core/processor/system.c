@@ -3,6 +3,7 @@
 #include "mmu.h"
 #include "msr.h"
 #include "segment.h"
+#include "virtual_interrupts.h"
 #include "vmx_state.h"
 
 #include <string.h>
@@ -241,18 +242,19 @@ static void write_cr3(struct processor *cpu, const struct op *op, uint64_t value
     cpu_update(cpu);
 }
 
-/* Bits of CR4 that the CPU model has; there is no VME. */
+/* Bits of CR4 that the CPU model has. */
 static uint64_t cr4_defined(const struct processor *cpu)
 {
     static const struct {
         uint8_t feature;
         uint64_t bits;
     } table[] = {
-        {FEATURE_TSC, CR4_TSD},           {FEATURE_DE, CR4_DE},         {FEATURE_PSE, CR4_PSE},
-        {FEATURE_PAE, CR4_PAE},           {FEATURE_PGE, CR4_PGE},       {FEATURE_FXSR, CR4_OSFXSR},
-        {FEATURE_SSE, CR4_OSXMMEXCPT},    {FEATURE_UMIP, CR4_UMIP},     {FEATURE_VMX, CR4_VMXE},
-        {FEATURE_FSGSBASE, CR4_FSGSBASE}, {FEATURE_PCID, CR4_PCIDE},    {FEATURE_XSAVE, CR4_OSXSAVE},
-        {FEATURE_SMEP, CR4_SMEP},         {FEATURE_SMAP, CR4_SMAP},
+        {FEATURE_VME, CR4_VME | CR4_PVI}, {FEATURE_TSC, CR4_TSD},       {FEATURE_DE, CR4_DE},
+        {FEATURE_PSE, CR4_PSE},           {FEATURE_PAE, CR4_PAE},       {FEATURE_PGE, CR4_PGE},
+        {FEATURE_FXSR, CR4_OSFXSR},       {FEATURE_SSE, CR4_OSXMMEXCPT}, {FEATURE_UMIP, CR4_UMIP},
+        {FEATURE_VMX, CR4_VMXE},          {FEATURE_FSGSBASE, CR4_FSGSBASE}, {FEATURE_PCID, CR4_PCIDE},
+        {FEATURE_XSAVE, CR4_OSXSAVE},     {FEATURE_SMEP, CR4_SMEP},     {FEATURE_SMAP, CR4_SMAP},
+        {FEATURE_PKU, CR4_PKE},
     };
     uint64_t bits = CR4_MCE | CR4_PCE;
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++)
@@ -418,18 +420,29 @@ HANDLER(op_mov_to_dr)
 
 /* ---- flags ---- */
 
+/* CLI and STI where IOPL forbids them: #GP(0), or VIF. */
+HELPER void set_virtual_interrupt_flag(struct processor *cpu, const struct op *op, bool set)
+{
+    if (!has_virtual_interrupts(cpu) || (set && cpu->s.system_flags & RFLAGS_VIP))
+        raise_gp(cpu, op, 0);
+    cpu->s.system_flags = (cpu->s.system_flags & ~(uint64_t)RFLAGS_VIF) | (set ? RFLAGS_VIF : 0);
+}
+
 HANDLER(op_cli)
 {
     if (unlikely(cpu->s.cpl > iopl(cpu)))
-        raise_gp(cpu, op, 0);
-    cpu->s.system_flags &= ~(uint64_t)RFLAGS_IF;
+        set_virtual_interrupt_flag(cpu, op, false);
+    else
+        cpu->s.system_flags &= ~(uint64_t)RFLAGS_IF;
     NEXT;
 }
 
 HANDLER(op_sti)
 {
-    if (unlikely(cpu->s.cpl > iopl(cpu)))
-        raise_gp(cpu, op, 0);
+    if (unlikely(cpu->s.cpl > iopl(cpu))) {
+        set_virtual_interrupt_flag(cpu, op, true);
+        return past(cpu, op);
+    }
     if (cpu->s.system_flags & RFLAGS_IF)
         return past(cpu, op);
     cpu->s.system_flags |= RFLAGS_IF;
@@ -438,17 +451,11 @@ HANDLER(op_sti)
     LEAVE_TRACE;
 }
 
-static void check_v86_iopl(struct processor *cpu, const struct op *op)
-{
-    if (unlikely(v86_mode(cpu) && iopl(cpu) != 3))
-        raise_gp(cpu, op, 0);
-}
-
 HANDLER(op_pushf)
 {
-    check_v86_iopl(cpu, op);
+    bool virtual = unlikely(v86_mode(cpu)) && v86_flags_are_virtual(cpu, op, op->size);
     uint64_t sp = cpu->s.registers.gpr[RSP] - op->size, linear = stack_linear(cpu, op, sp, op->size, true);
-    uint64_t value = rflags_read(cpu) & ~(uint64_t)(RFLAGS_VM | RFLAGS_RF);
+    uint64_t value = virtual ? v86_flags_stored(cpu) : rflags_read(cpu) & ~(uint64_t)(RFLAGS_VM | RFLAGS_RF);
     if (op->size == 8)
         store64(cpu, op, linear, value, SS);
     else if (op->size == 4)
@@ -461,7 +468,7 @@ HANDLER(op_pushf)
 
 HANDLER(op_popf)
 {
-    check_v86_iopl(cpu, op);
+    bool virtual = unlikely(v86_mode(cpu)) && v86_flags_are_virtual(cpu, op, op->size);
     uint64_t sp = cpu->s.registers.gpr[RSP], linear = stack_linear(cpu, op, sp, op->size, false), value;
     uint64_t old = cpu->s.system_flags, mask = RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT;
     value = op->size == 8   ? load64(cpu, op, linear, SS)
@@ -473,7 +480,8 @@ HANDLER(op_popf)
         mask |= RFLAGS_IF;
     if (cpu->s.cpl == 0)
         mask |= RFLAGS_IOPL;
-    rflags_write(cpu, ((rflags_read(cpu) & ~mask) | (value & mask)) & ~(uint64_t)RFLAGS_RF);
+    rflags_write(cpu, virtual ? v86_flags_loaded(cpu, op, value)
+                              : ((rflags_read(cpu) & ~mask) | (value & mask)) & ~(uint64_t)RFLAGS_RF);
     stack_set(cpu, sp + op->size);
     rip_past(cpu, op);
     uint64_t changed = old ^ cpu->s.system_flags;
@@ -494,6 +502,34 @@ HANDLER(op_clac)
 HANDLER(op_stac)
 {
     cpu->s.system_flags |= RFLAGS_AC;
+    cpu_update(cpu);
+    return past(cpu, op);
+}
+
+/* ---- protection keys (vol. 3, 4.6.2) ---- */
+
+static void check_pkru(struct processor *cpu, const struct op *op, uint64_t zeros)
+{
+    if (!(cpu->s.cr4 & CR4_PKE))
+        raise_ud(cpu, op);
+    if ((uint32_t)zeros)
+        raise_gp(cpu, op, 0);
+}
+
+HANDLER(op_rdpkru)
+{
+    uint64_t *gpr = cpu->s.registers.gpr;
+    check_pkru(cpu, op, gpr[RCX]);
+    gpr[RAX] = cpu->s.registers.pkru;
+    gpr[RDX] = 0;
+    NEXT;
+}
+
+HANDLER(op_wrpkru)
+{
+    const uint64_t *gpr = cpu->s.registers.gpr;
+    check_pkru(cpu, op, gpr[RCX] | gpr[RDX]);
+    cpu->s.registers.pkru = (uint32_t)gpr[RAX];
     cpu_update(cpu);
     return past(cpu, op);
 }

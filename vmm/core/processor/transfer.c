@@ -3,6 +3,7 @@
 #include "mmu.h"
 #include "segment.h"
 #include "task.h"
+#include "virtual_interrupts.h"
 #include "vmx_state.h"
 
 #include <string.h>
@@ -359,16 +360,18 @@ static void merge_flags(struct processor *cpu, uint64_t value, uint64_t mask)
 static void iret_real(struct processor *cpu, const struct op *op)
 {
     unsigned size = op->size;
-    if (v86_mode(cpu) && (cpu->s.system_flags & RFLAGS_IOPL) != RFLAGS_IOPL)
-        raise_gp(cpu, op, 0);
+    bool virtual = v86_mode(cpu) && v86_flags_are_virtual(cpu, op, size);
     uint64_t rip = peek(cpu, op, 0, size), flags = peek(cpu, op, 2 * size, size);
     uint16_t selector = peek(cpu, op, size, size);
     uint64_t mask = iret_flags(cpu, size) & ~(uint64_t)(RFLAGS_VIF | RFLAGS_VIP);
     check_rip(cpu, op, &cpu->s.seg[CS], rip);
+    if (unlikely(virtual))
+        rflags_write(cpu, v86_flags_loaded(cpu, op, flags));
+    else
+        merge_flags(cpu, flags, mask);
     stack_set(cpu, *rsp_of(cpu) + 3 * size);
     load_segment_real(cpu, CS, selector);
     cpu->s.rip = rip;
-    merge_flags(cpu, flags, mask);
     cpu_update(cpu);
 }
 
@@ -538,8 +541,8 @@ HANDLER(op_sysexit)
 
 HANDLER(op_int)
 {
-    if (v86_mode(cpu) && (cpu->s.system_flags & RFLAGS_IOPL) != RFLAGS_IOPL)
-        raise_gp(cpu, op, 0);
+    if (v86_mode(cpu) && v86_interrupt(cpu, op, op->imm))
+        LEAVE_TRACE;
     deliver_software_event(cpu, op, (uint8_t)op->imm, EVENT_SOFTWARE_INTERRUPT);
     LEAVE_TRACE;
 }

@@ -14,7 +14,8 @@ from rootmode import CODE, USER_CODE64, USER_DATA
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 63
 WP, PG = 1 << 16, 1 << 31
-PSE, PAE, PGE, PCIDE, SMEP, SMAP = 1 << 4, 1 << 5, 1 << 7, 1 << 17, 1 << 20, 1 << 21
+PSE, PAE, PGE, PCIDE, SMEP, SMAP, PKE = 1 << 4, 1 << 5, 1 << 7, 1 << 17, 1 << 20, 1 << 21, 1 << 22
+KEY = 59  # of a leaf entry, 4 bits
 NXE, LMA, LME = 1 << 11, 1 << 10, 1 << 8
 AC = 1 << 18
 PHYSICAL_BITS = 40
@@ -56,6 +57,7 @@ class Case:
     cr4: int = 0
     nxe: bool = False
     ac: bool = False
+    pkru: int = 0
     offset: int = 0
 
     @property
@@ -96,6 +98,9 @@ def expected(case: Case) -> tuple[Outcome, int]:
             break
     user_page = all(entry & U for entry in used)
     writable = all(entry & W for entry in used)
+    rights = case.pkru >> (used[-1] >> KEY & 15) * 2
+    keyed = case.mode == "4-level" and case.cr4 & PKE and user_page and not fetch
+    locked = keyed and (rights & 1 or (rights & 2 and write and (case.user or case.cr0 & WP)))
     no_execute = case.mode != "32-bit" and any(entry & NX for entry in used)
     reasons = [
         case.user and not user_page,
@@ -103,7 +108,9 @@ def expected(case: Case) -> tuple[Outcome, int]:
         fetch and no_execute,
         fetch and not case.user and user_page and bool(case.cr4 & SMEP),
         not fetch and not case.user and user_page and bool(case.cr4 & SMAP) and not case.ac,
+        bool(locked),
     ]
+    error |= 32 if locked else 0
     return (fault(PF, error | 1, case.address), 0) if any(reasons) else (Outcome(None), len(used))
 
 
@@ -147,6 +154,7 @@ class PagedProbe(Probe):
     def enter_state(self, case: Case) -> None:
         """Everything but the entries and the access."""
         cs, ss, dpl = (USER_CODE64, USER_DATA, 0x60) if case.user else (0x18, 0x10, 0)
+        self.registers.pkru = case.pkru
         efer = (NXE if case.nxe else 0) | (LME | LMA if case.mode == "4-level" else 0)
         self.set(
             guest_cr0=CR0 | case.cr0,
@@ -196,6 +204,9 @@ def random_case(rng: random.Random, mode: str) -> Case:
             entry = entry & (NX | 0x67) | PS | rng.choice([0, 0, *reserved])
         if level.shift == 39 and rng.random() < 0.03:
             entry |= PS
+        if mode == "4-level" and rng.random() < 0.8:
+            cr4 |= PKE
+            entry |= rng.randrange(4) << KEY
         entries.append(entry)
     return Case(
         mode,
@@ -206,5 +217,6 @@ def random_case(rng: random.Random, mode: str) -> Case:
         cr4=cr4,
         nxe=rng.random() < 0.6,
         ac=rng.random() < 0.4,
+        pkru=rng.choice([0, rng.getrandbits(8), rng.getrandbits(32)]),
         offset=rng.choice([0, 8, 0xFFF]),
     )

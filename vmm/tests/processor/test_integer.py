@@ -52,6 +52,9 @@ def two_operand(rng: random.Random) -> Iterator[str]:
                 yield f"{name} {both}"
         yield f"{name} {rng.choice(REGISTERS[size])}, {immediate(size, rng)}"
         yield f"{name} {memory(size, rng)}, {immediate(size, rng)}"
+    for name, size in itertools.product(("adcx", "adox"), (4, 8)):
+        first, second = rng.sample(REGISTERS[size], 2)
+        yield from (f"{name} {first}, {second}", f"{name} {first}, {memory(size, rng)}")
     yield from ("xor ecx, ecx", "sub r9d, r9d", "xor rax, rax", "add ah, ch", "sub bl, ah", "xor dh, byte ptr [rsi]")
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 from paging import (
     FRAME,
+    KEY,
     MODES,
     PAGES,
     PCIDE,
     PGE,
+    PKE,
     PS,
     TABLES,
     A,
@@ -26,7 +28,7 @@ from paging import (
     good_entries,
     random_case,
 )
-from probe import DONE, GP, PF, SS, Outcome, fault
+from probe import DONE, GP, PF, SS, UD, Outcome, fault
 from rootmode import CODE
 
 CASES = 2500
@@ -232,6 +234,38 @@ def test_stores_by_another_address_change_the_code(long: PagedProbe) -> None:
         assert long.step(0x100) == DONE
         assert long["guest_rip"] == CODE + 0x102
         assert long.gpr("rcx") & 0xFF == value
+
+
+def test_protection_keys(long: PagedProbe) -> None:
+    """WRPKRU takes effect on translations that are cached, back and forth; RDPKRU reads what it wrote."""
+    entries = good_entries("4-level")
+    entries[-1] |= 5 << KEY
+    case = Case("4-level", entries, access="write", cr4=PKE)
+    assert long.access(case) == DONE
+    long.put("rcx", 0)
+    for pkru, outcome in [(2 << 10, fault(PF, 0x23, case.address)), (0, DONE), (1 << 10, fault(PF, 0x23, case.address)),
+                          (~(3 << 10) & 0xFFFFFFFF, DONE)]:  # fmt: skip
+        long.put("rax", pkru)
+        long.put("rdx", 0)
+        assert long.run(b"\x0f\x01\xef") == DONE
+        assert reads(long, case) == outcome
+        long.put("rdx", 7)
+        assert long.run(b"\x0f\x01\xee") == DONE
+        assert (long.gpr("rax"), long.gpr("rdx")) == (pkru, 0)
+    # A write-disabled page, by the supervisor with CR0.WP clear.
+    case = Case("4-level", entries, access="write", cr4=PKE, cr0=0, pkru=2 << 10)
+    assert long.access(case) == DONE
+
+
+def test_rdpkru_and_wrpkru_check_their_operands(long: PagedProbe) -> None:
+    long.access(Case("4-level", good_entries("4-level"), cr4=PKE))
+    for rcx, rdx, reads_it, writes_it in [(1, 0, False, False), (0, 1, True, False), (1 << 32, 1 << 32, True, True)]:
+        for code, good in ((b"\x0f\x01\xee", reads_it), (b"\x0f\x01\xef", writes_it)):
+            for name, value in [("rax", 0), ("rcx", rcx), ("rdx", rdx)]:
+                long.put(name, value)
+            assert long.run(code) == (DONE if good else fault(GP, 0)), (code, rcx, rdx)
+    long["guest_cr4"] = long["guest_cr4"] & ~PKE
+    assert long.run(b"\x0f\x01\xee") == long.run(b"\x0f\x01\xef") == fault(UD)
 
 
 LAST_LOW = 0x7FFFFFFFFFFF
