@@ -7,16 +7,19 @@ turns every error of a type or value into one line with file, line and key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import string
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from enum import Enum
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from .bounded import width
+from .typed_toml import Path, WrongKeyError
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
 Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -137,9 +140,20 @@ class Machine(Table, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.kernel is None and not self.drives:
-            raise ValueError("neither `kernel` nor `drives`: there is nothing to start")
-        if self.kernel is None and (self.initrd or self.append or self.modules):
-            raise ValueError("`initrd`, `append` and `modules` go with a `kernel`")
+            raise WrongKeyError("kernel", "is missing, and so is `drives`: there is nothing to start")
+        for key in ("initrd", "append", "modules"):
+            if self.kernel is None and getattr(self, key):
+                raise WrongKeyError(key, "goes with a `kernel`")
+
+    def roles(self) -> Iterator[tuple[Path, str]]:
+        """The roles of media that the machine is started with, and which key names each."""
+        for key in ("kernel", "initrd"):
+            if role := getattr(self, key):
+                yield (key,), role
+        for index, module in enumerate(self.modules):
+            yield ("modules", index), module.split(" ", 1)[0]
+        for index, drive in enumerate(self.drives):
+            yield ("drives", index, "media"), drive.media
 
 
 # ---- consoles ----
@@ -202,20 +216,22 @@ class Rung(Table, frozen=True, kw_only=True):
     """None: the guest's first."""
     steps: tuple[Step, ...] = ()
     ending: bool = False
-    """True: the evidence is not a text but that the machine powers off by itself (a text may be asked for as well)."""
+    """True, on the last rung: the evidence is that the machine powers off by itself, after the text if there is one."""
     limit: Limit | None = None
     """None: the guest's."""
 
     def __post_init__(self) -> None:
         if self.text is not None and self.pattern is not None:
-            raise ValueError("`text` and `pattern`: a rung has one of them")
+            raise WrongKeyError("pattern", "a rung has `text` or `pattern`, not both")
         if self.text is None and self.pattern is None and not self.ending:
-            raise ValueError("`text` or `pattern` is missing")
+            raise WrongKeyError("text", "is missing, and so is `pattern`: there is no evidence")
         if self.pattern is not None:
-            width(self.pattern)
+            _check(self.pattern)
         for step in self.steps:
-            if step.type is not None and self.matches(step.type):
-                raise ValueError(f"the evidence is found in what is typed, {step.type!r}: its echo would prove it")
+            for typed in (step.type, step.send):
+                if typed is not None and self.matches(typed):
+                    key = "text" if self.pattern is None else "pattern"
+                    raise WrongKeyError(key, f"is found in what is typed, {typed!r}: the echo would prove it")
 
     def matches(self, text: str) -> bool:
         """Is the evidence in this text?"""
@@ -228,14 +244,23 @@ class Death(Table, frozen=True, kw_only=True):
     """What a guest says when it is beyond help, wherever it says it."""
 
     title: Text
-    """Canonical; `{0}`, `{1}` stand for the pattern's groups."""
+    """Canonical; `{0}`, `{1}` stand for the pattern's groups 1, 2."""
     pattern: Text
     """Regular expression of bounded width, looked for in every line."""
     ends: bool = True
     """False: worth a note in the record, not the end."""
 
     def __post_init__(self) -> None:
-        width(self.pattern)
+        _check(self.pattern)
+        try:
+            self.title_of("" for _ in range(re.compile(self.pattern).groups))
+        except (ValueError, LookupError, AttributeError):
+            raise WrongKeyError("title", "has a `{N}` that is no group of the pattern, counted from 0") from None
+
+    def title_of(self, groups: Iterable[str | None]) -> str:
+        """The title of a match with these groups, each in one line without control characters."""
+        plain = (" ".join("".join(filter(str.isprintable, group or "")).split()) for group in groups)
+        return string.Formatter().vformat(self.title, tuple(plain), {})
 
 
 class Quirk(Table, frozen=True, kw_only=True):
@@ -257,7 +282,7 @@ class ExpectedFailure(Table, frozen=True, kw_only=True):
     reference: Text
     """The issue or document that says more."""
     reason: Text
-    until: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
+    until: date
     """After this day it is no longer expected."""
 
 
@@ -269,11 +294,17 @@ class Family(Table, frozen=True, kw_only=True):
     chatter: Text | None = None
     """Pattern of a whole line that may come between any two others: the kernel's log."""
 
+    def __post_init__(self) -> None:
+        if self.chatter is not None:
+            _check(self.chatter, "chatter")
+
 
 class Definition(Table, frozen=True, kw_only=True):
     """A guest's file."""
 
     title: Text
+    family: Name | None = None
+    """Of a user's own file: the shipped family that it belongs to. In this package the folder says it."""
     release: Text
     architecture: Architecture
     tier: Annotated[int, Meta(ge=1, le=3)]
@@ -281,7 +312,7 @@ class Definition(Table, frozen=True, kw_only=True):
     tags: tuple[Name, ...] = ()
     machine: Machine
     media: Mapping[Name, Medium] = {}
-    console: Mapping[Name, Console]
+    console: Annotated[Mapping[Name, Console], Meta(min_length=1)]
     limit: Limit
     """Of the whole ladder."""
     ladder: Annotated[tuple[Rung, ...], Meta(min_length=1)]
@@ -290,53 +321,58 @@ class Definition(Table, frozen=True, kw_only=True):
     expected_failure: tuple[ExpectedFailure, ...] = ()
 
     def __post_init__(self) -> None:
+        for path, role in self.machine.roles():
+            self._known(("machine", *path), role)
+        derived = {role: medium for role, medium in self.media.items() if isinstance(medium, Derived)}
+        for role, medium in derived.items():
+            for index, needed in enumerate(medium.inputs):
+                self._known(("media", role, "inputs", index), needed)
+        for role in derived:
+            if role in self.inputs(role):
+                raise WrongKeyError(("media", role, "inputs"), "is made from itself")
+        self._check_consoles()
+        self._check_ladder()
         ids = [rung.id for rung in self.ladder]
-        for rung in self.ladder:
-            if ids.count(rung.id) > 1:
-                raise ValueError(f"two rungs of the ladder are called {rung.id!r}")
-            if rung.console is not None and rung.console not in self.console:
-                raise ValueError(f"rung {rung.id!r}: there is no console {rung.console!r}")
-        for failure in self.expected_failure:
+        for index, failure in enumerate(self.expected_failure):
             if failure.rung not in ids:
-                raise ValueError(f"expected_failure: there is no rung {failure.rung!r}")
-        if not self.console:
-            raise ValueError("there is no console")
-        self._check_media()
+                raise WrongKeyError(("expected_failure", index, "rung"), f"there is no rung {failure.rung!r}")
 
-    def _check_media(self) -> None:
-        machine = self.machine
-        modules = [module.partition(" ")[0] for module in machine.modules]
-        used = [machine.kernel, machine.initrd, *modules, *(drive.media for drive in machine.drives)]
-        for role in used:
-            if role is not None and role not in self.media:
-                raise ValueError(f"machine: there is no medium {role!r}")
-        for role, medium in self.media.items():
-            for source in medium.inputs if isinstance(medium, Derived) else ():
-                if source not in self.media or source == role:
-                    raise ValueError(f"medium {role!r}: there is no medium {source!r} to make it from")
+    def inputs(self, role: str) -> frozenset[str]:
+        """The roles that a derived medium is made from, at last: those of its inputs, too."""
+        found: set[str] = set()
+        ahead = [role]
+        while ahead:
+            medium = self.media[ahead.pop()]
+            new = [needed for needed in medium.inputs if needed not in found] if isinstance(medium, Derived) else []
+            found.update(new)
+            ahead += new
+        return frozenset(found)
 
+    def _known(self, path: Path, role: str) -> None:
+        if role not in self.media:
+            raise WrongKeyError(path, f"there is no [media.{role}]")
 
-class Guest(Struct, frozen=True, kw_only=True):
-    """A guest as the harness knows it: its file, with the name and the family that its path gives it."""
+    def _check_consoles(self) -> None:
+        owners: dict[str, str] = {}
+        for name, console in self.console.items():
+            if (owner := owners.setdefault(console.channel, name)) != name:
+                raise WrongKeyError(("console", name, "channel"), f"is that of [console.{owner}]")
 
-    name: str
-    family: str
-    about: Family
-    definition: Definition
-    text: str
-    """The file, as it was read: kept with the results."""
-
-    @property
-    def deaths(self) -> tuple[Death, ...]:
-        """The guest's own and its family's, in the order in which they are tried."""
-        return self.definition.death + self.about.death
-
-    @property
-    def ladder(self) -> tuple[Rung, ...]:
-        """Its rungs, from the bottom up."""
-        return self.definition.ladder
+    def _check_ladder(self) -> None:
+        seen: set[str] = set()
+        for index, rung in enumerate(self.ladder):
+            if rung.id in seen:
+                raise WrongKeyError(("ladder", index, "id"), f"another rung is called {rung.id!r}")
+            seen.add(rung.id)
+            if rung.console is not None and rung.console not in self.console:
+                raise WrongKeyError(("ladder", index, "console"), f"there is no [console.{rung.console}]")
+            if rung.ending and index < len(self.ladder) - 1:
+                raise WrongKeyError(("ladder", index, "ending"), "only the last rung ends the machine")
 
 
-def convert(data: object, kind: type[Table]) -> Table:
-    """A table from what a TOML parser gives; msgspec.ValidationError names the key."""
-    return msgspec.convert(data, kind)
+def _check(pattern: str, key: str = "pattern") -> None:
+    """Is the pattern one of bounded width?"""
+    try:
+        width(pattern)
+    except ValueError as error:
+        raise WrongKeyError(key, str(error)) from None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from bringup.guests.definition import Step
 from bringup.guests.loader import Guest
 from bringup.harness.arguments import guest_argument
 from bringup.harness.console.turns import Reason, Turn, TurnsClient, TurnsError
@@ -52,14 +53,14 @@ class Climb:
     @property
     def complete(self) -> bool:
         """Was every rung reached?"""
-        return len(self.reached) == len(self.guest.ladder)
+        return len(self.reached) == len(self.guest.definition.ladder)
 
 
 class _Console:
     """A guest's first serial line: what is to come of it, and what is typed."""
 
     def __init__(self, guest: Guest, client: TurnsClient, show: Callable[[str], None]) -> None:
-        self.client, self.show, self.budget = client, show, guest.budget
+        self.client, self.show, self.budget = client, show, guest.definition.limit.guest or WATCHDOG
         self.text = PlainText()
         self.pending, self.typed = "", b""
         self.reason = ""
@@ -73,6 +74,13 @@ class _Console:
             self.pending = self.pending[max(len(self.pending) - len(text) + 1, 0) :]
             self.run()
         self.pending = self.pending.partition(text)[2]
+        return True
+
+    def take(self, step: Step) -> bool:
+        """One step; False when what it waits for never comes."""
+        if step.wait is not None:
+            return self.wait(step.wait)
+        self.type(step.type or "")
         return True
 
     def type(self, line: str) -> None:
@@ -99,7 +107,7 @@ class _Console:
         if turn.reason is Reason.HALTED and not turn.output and self.client.unsent in (0, waiting):
             return "halted for ever"
         if turn.time >= self.budget * SECOND:
-            return f"{self.budget} guest seconds are spent"
+            return f"{self.budget:g} guest seconds are spent"
         return ""
 
 
@@ -107,14 +115,12 @@ def climb(guest: Guest, client: TurnsClient, show: Callable[[str], None]) -> Cli
     """Drives a machine up its guest's ladder and on to its end; `show` is given the console's text as it comes."""
     console = _Console(guest, client, show)
     reached: list[str] = []
-    for rung in guest.ladder:
-        if rung.type is not None:
-            if not console.wait(guest.prompt):
-                break
-            console.type(rung.type)
-        if not console.wait(rung.text):
+    for rung in guest.definition.ladder:
+        if not all(console.take(step) for step in rung.steps):
             break
-        reached.append(rung.name)
+        if rung.text is not None and not console.wait(rung.text):
+            break
+        reached.append(rung.id)
     while not console.reason:
         console.run()
     return Climb(guest, tuple(reached), client.count, client.time, console.reason)
@@ -184,8 +190,8 @@ def _machine(options: argparse.Namespace) -> list[str]:
         images = {role: given or media[role].path for role, given in images.items()}
     settings = {
         **images,
-        "append": guest.append,
-        "memory": options.memory or guest.memory,
+        "append": guest.definition.machine.append,
+        "memory": options.memory or guest.definition.machine.memory,
         "accel": options.accel,
         "cpu": options.cpu,
         "seed": options.seed,
@@ -229,7 +235,8 @@ def _listens(process: "subprocess.Popen[bytes]", path: Path) -> bool:
 
 def _summary(climbed: Climb, host_seconds: float, status: int) -> str:
     """The last line: all there is to compare about a boot."""
-    rungs = f"{len(climbed.reached)} of {len(climbed.guest.ladder)} rungs ({' '.join(climbed.reached) or 'none'})"
+    of = len(climbed.guest.definition.ladder)
+    rungs = f"{len(climbed.reached)} of {of} rungs ({' '.join(climbed.reached) or 'none'})"
     return (
         f"{climbed.guest.name}: {rungs}, {climbed.instructions} instructions, "
         f"{climbed.guest_ns / SECOND:.3f} guest s, {host_seconds:.1f} host s, "

@@ -8,8 +8,7 @@ from pathlib import Path
 from bringup.conformance.perf import figures, measure, program, record, report, suite, targets
 from bringup.conformance.perf.errors import PerfError
 from bringup.guests.loader import load
-from bringup.harness.media import debian
-from bringup.harness.media.command import progress_bar
+from bringup.harness.media.command import fetch_media
 from bringup.harness.media.store import Store
 
 PAIRS = 9
@@ -79,8 +78,7 @@ def handle(options: argparse.Namespace) -> int:
 
 
 def _fetch_kernel() -> Path:
-    with progress_bar() as progress:
-        return debian.fetch(load(GUEST).media["kernel"], Store(), progress).path
+    return fetch_media(load(GUEST), Store())["kernel"].path
 
 
 def _measure(options: argparse.Namespace, vmms: list[measure.Vmm], boot: measure.Boot, version: str) -> report.Report:

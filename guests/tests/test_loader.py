@@ -1,49 +1,105 @@
-"""Guests' data files: those that ship load, and a wrong one is named by file and key."""
+"""Guests' data files: those that ship load, and a wrong one is named by file, line and key."""
+
+import re
+from pathlib import Path
 
 import pytest
 
-from bringup.guests.loader import GuestError, load, names, parse
+from bringup.guests.definition import Derived
+from bringup.guests.loader import GuestError, by_tag, load, load_file, names
 
-GOOD = """
+GOOD = """\
 title = "A guest"
-family = "linux"
+release = "1"
+architecture = "i386"
+tier = 1
+tags = ["linux"]
+limit = { guest = 9 }
+
 [machine]
 memory = "64M"
+kernel = "kernel"
 append = "console=ttyS0"
+
 [media.kernel]
+kind = "debian"
 package = "linux-image-cloud-amd64"
 release = "bookworm"
 file = "boot/vmlinuz-*"
 licence = "GPL-2.0-only"
-[console]
-prompt = "# "
-budget = 9
+
+[media.image]
+kind = "recipe"
+recipe = "iso"
+inputs = ["kernel"]
+
+[console.main]
+
 [[ladder]]
-rung = "kernel"
+id = "kernel"
 text = "Linux version"
+
 [[ladder]]
-rung = "shell"
-type = "uname -a"
+id = "shell"
+steps = [
+    { wait = "# " },
+    { type = "uname -a" },
+]
 text = "GNU/Linux"
+
+[[death]]
+title = "Panic: {0}"
+pattern = "panic: (.{1,80})"
+
+[[expected_failure]]
+vmm = "qemu*"
+rung = "shell"
+reference = "docs"
+reason = "a reason"
+until = 2030-01-01
 """
+
+
+def write(folder: Path, text: str, name: str = "a.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_guest_that_ships_loads(name: str) -> None:
     guest = load(name)
     assert guest.name == name
-    assert guest.ladder[-1].name == "power-off"
-    assert {"kernel", "busybox"} <= set(guest.media)
+    assert guest.deaths
+    assert re.fullmatch("[0-9a-f]{64}", guest.sha256)
+    for medium in guest.definition.media.values():
+        assert isinstance(medium, Derived) or medium.licence
 
 
-def test_the_values_arrive() -> None:
-    guest = parse("a", "linux", GOOD)
-    assert (guest.memory, guest.append, guest.prompt, guest.budget) == ("64M", "console=ttyS0", "# ", 9)
-    assert guest.media["kernel"].file == "boot/vmlinuz-*"
-    assert [(rung.name, rung.type, rung.text) for rung in guest.ladder] == [
-        ("kernel", None, "Linux version"),
-        ("shell", "uname -a", "GNU/Linux"),
+@pytest.mark.parametrize("name", by_tag("shell"))
+def test_guests_with_a_shell_climb_to_power_off(name: str) -> None:
+    definition = load(name).definition
+    assert [rung.id for rung in definition.ladder][:3] == ["kernel", "init", "shell"]
+    assert definition.ladder[-1].ending
+
+
+def test_the_values_arrive(tmp_path: Path) -> None:
+    guest = load_file(write(tmp_path, GOOD))
+    definition = guest.definition
+    assert (guest.name, guest.family, guest.common.title) == ("a", "", "A guest")
+    assert (definition.machine.memory, definition.limit.guest, definition.console["main"].channel) == (
+        "64M", 9, "serial0",
+    )  # fmt: skip
+    assert [(rung.id, [step.type for step in rung.steps], rung.text) for rung in definition.ladder] == [
+        ("kernel", [], "Linux version"),
+        ("shell", [None, "uname -a"], "GNU/Linux"),
     ]
+    assert guest.deaths[0].title_of(["no \x1b[1mroot\n  here"]) == "Panic: no [1mroot here"
+
+
+def test_tags_choose_guests() -> None:
+    assert "linux-debian12-cloud" in by_tag("linux")
+    assert by_tag("amiga") == []
 
 
 def test_an_unknown_guest_names_the_known_ones() -> None:
@@ -51,38 +107,136 @@ def test_an_unknown_guest_names_the_known_ones() -> None:
         load("amiga")
 
 
+# ---- a user's own file ----
+
+
+def test_a_file_of_a_family_that_ships(tmp_path: Path) -> None:
+    guest = load(str(write(tmp_path, 'family = "linux"\n' + GOOD)))
+    assert guest.family == "linux"
+    assert guest.deaths[1:] == load("linux-debian12").deaths
+
+
+def test_a_file_with_a_family_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "plan9").mkdir()
+    write(tmp_path / "plan9", 'title = "Plan 9"\n[[death]]\ntitle = "x"\npattern = "y"\n', "family.toml")
+    path = write(tmp_path / "plan9", GOOD)
+    guest = load_file(path)
+    assert (guest.family, guest.common.title, len(guest.deaths)) == ("plan9", "Plan 9", 2)
+    before = guest.sha256
+    write(tmp_path / "plan9", 'title = "Plan 9"\n', "family.toml")
+    assert load_file(path).sha256 != before
+
+
+def test_a_family_file_is_checked_too(tmp_path: Path) -> None:
+    write(tmp_path, 'title = "Plan 9"\nchatter = ".*"\n', "family.toml")
+    with pytest.raises(GuestError, match=r"/family\.toml:2: chatter: the pattern '\.\*' matches texts of any length"):
+        load_file(write(tmp_path, GOOD))
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("name", "message"),
     [
-        ('title = "A guest"', "", "title: is missing"),
-        ('title = "A guest"', "title = 7", "title: 7 is not a text"),
-        ('family = "linux"', 'family = "plan9"', "family: 'plan9' is not"),
-        ('"64M"', '"64"', "machine.memory: '64' is not"),
-        ('"64M"', '"0M"', "machine.memory: '0M' is not"),
-        ("budget = 9", "budget = 0", "console.budget: 0 is not a positive"),
-        ("budget = 9", "budget = true", "console.budget: True is not a positive"),
-        ("[machine]", "[machine]\ncolour = 1", "machine.colour: is not a key known here"),
-        ("[machine]", "[mach]", "machine: is missing"),
-        ("[console]", "console = 3\n[other]", "console: is missing|not a table|known here"),
-        ('"boot/vmlinuz-*"', '"/boot/vmlinuz"', "media.kernel.file: '/boot/vmlinuz' begins with a slash"),
-        ('"linux-image-cloud-amd64"', '"-oX=y"', "media.kernel.package: '-oX=y' is not"),
-        ('"bookworm"', '"../x"', "media.kernel.release: '../x' is not"),
-        ('text = "GNU/Linux"', 'text = "uname"', r"ladder\[1\].text: is found in what is typed"),
-        ('text = "GNU/Linux"', 'text = ""', r"ladder\[1\].text: '' is not"),
-        ('rung = "shell"', 'rung = "shell"\nextra = 1', r"ladder\[1\].extra: is not a key known here"),
-        ("budget = 9", "budget = ", "Invalid value"),
+        ("none.toml", r"/none\.toml: No such file or directory$"),
+        ("A guest.toml", r"/A guest\.toml: a guest's file is called NAME\.toml"),
+        ("guest.tml", r"/guest\.tml: a guest's file is called NAME\.toml"),
+        (".", "a guest's file is called NAME.toml"),
     ],
 )
-def test_wrong_data_is_named_by_file_and_key(old: str, new: str, message: str) -> None:
-    assert old in GOOD
-    with pytest.raises(GuestError, match=rf"^guest linux/a\.toml: .*({message})"):
-        parse("a", "linux", GOOD.replace(old, new))
+def test_a_file_that_is_none(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(GuestError, match=message):
+        load(f"{tmp_path}/{name}")
 
 
-def test_a_ladder_without_rungs_is_an_error() -> None:
-    with pytest.raises(GuestError, match="ladder: is not a list of tables"):
-        parse(
-            "a",
-            "linux",
-            'ladder = []\ntitle = "A"\n' + GOOD[: GOOD.index("[[ladder]]")].replace('title = "A guest"', ""),
-        )
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").mkdir()
+    with pytest.raises(GuestError, match=r"a\.toml: Is a directory"):
+        load_file(tmp_path / "a.toml")
+
+
+def line(text: str) -> int:
+    """Of the first line of GOOD that begins so."""
+    return next(number for number, each in enumerate(GOOD.splitlines(), 1) if each.startswith(text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "message"),
+    [
+        ('title = "A guest"', "", 1, "title: is missing"),
+        ('title = "A guest"', "title = 7", 1, "title: expected `str`, got `int`"),
+        ("tier = 1", "tier = 4", 4, "tier: expected `int` <= 3"),
+        ("tier = 1", "tier = true", 4, "tier: expected `int`, got `bool`"),
+        ("tier = 1", 'tier = 1\nfamily = "plan9"', 5, "family: 'plan9' is not known; known are linux"),
+        ('"i386"', '"arm"', 3, "architecture: invalid enum value 'arm'"),
+        ('["linux"]', '["linux", "a b"]', 5, r"tags\[1\]: expected `str` matching"),
+        ("guest = 9", "guest = 0", 6, "limit.guest: expected `float` > 0"),
+        ("guest = 9", "guests = 9", 6, "limit.guests: is not a key known here"),
+        ("guest = 9", 'guest = "9"', 6, r"limit.guest: expected `float \| null`, got `str`"),
+        ('"64M"', '"64"', "memory", "machine.memory: expected `str` matching"),
+        ('"64M"', '"0M"', "memory", "machine.memory: expected `str` matching"),
+        ("[machine]", "[machine]\ncolour = 1", line("[machine]") + 1, "machine.colour: is not a key known here"),
+        ("[machine]", "[machine]\nmemory.size = 1\n[mach]", line("[machine]") + 1, "machine.memory: expected `str`"),
+        ('kernel = "kernel"\n', "", "[machine]", "machine.kernel: is missing, and so is `drives`"),
+        ('kernel = "kernel"\n', 'drives = [{ kind = "disk", media = "image" }]\n', "append",
+         "machine.append: goes with a `kernel`"),
+        ('kernel = "kernel"\n', 'kernel = "kern"\n', "kernel", r"machine.kernel: there is no \[media.kern\]"),
+        ('"console=ttyS0"', '"c"\nmodules = ["kernel a", "x b"]', line("append") + 1,
+         r"machine.modules\[1\]: there is no \[media.x\]"),
+        ('"console=ttyS0"', '"c"\ndrives = [{ kind = "tape", media = "x" }]', line("append") + 1,
+         r"machine.drives\[0\].kind: invalid enum value 'tape'"),
+        ('"boot/vmlinuz-*"', '"/boot/vmlinuz"', "file", "media.kernel.file: expected `str` matching"),
+        ('"linux-image-cloud-amd64"', '"-oX=y"', "package", "media.kernel.package: expected `str` matching"),
+        ('"bookworm"', '"../x"', line("package") + 1, "media.kernel.release: expected `str` matching"),
+        ('kind = "recipe"', 'kind = "magic"', line("recipe") - 1, "media.image.kind: invalid value 'magic'"),
+        ('kind = "recipe"', 'kind = "recipe"\nsize = 1', line("recipe"), "media.image.size: is not a key known here"),
+        ('recipe = "iso"\n', "", "[media.image]", "media.image.recipe: is missing"),
+        ('inputs = ["kernel"]', 'inputs = ["x"]', "inputs", r"media.image.inputs\[0\]: there is no \[media.x\]"),
+        ('inputs = ["kernel"]', 'inputs = ["image"]', "inputs", "media.image.inputs: is made from itself"),
+        ("[media.image]", '[media."An image"]', "[media.image]", "media.An image: expected `str` matching"),
+        ("[console.main]", "[console.main]\nchannel = 'com1'", line("[console") + 1, "console.main.channel: expected"),
+        ("[console.main]", "[console.main]\n[console.b]", line("[console") + 1,
+         r"console.b.channel: is that of \[console.main\]"),
+        ("[console.main]", "[console]", "[console", "console: expected `object` of length >= 1"),
+        ("[console.main]", "[x]", line("[console"), "x: is not a key known here"),
+        ("[console.main]", "", 1, "console: is missing"),
+        ('text = "GNU/Linux"', 'text = "uname"', "text = \"GNU", r"ladder\[1\].text: is found in what is typed"),
+        ('text = "GNU/Linux"', 'pattern = "na.{1,9}a"', "text = \"GNU", r"ladder\[1\].pattern: is found in what is"),
+        ('text = "GNU/Linux"', 'pattern = "a*"', "text = \"GNU", r"ladder\[1\].pattern: .* matches texts of any"),
+        ('text = "GNU/Linux"', 'pattern = "(a"', "text = \"GNU", r"ladder\[1\].pattern: .* does not compile"),
+        ('text = "GNU/Linux"', 'text = ""', "text = \"GNU", r"ladder\[1\].text: expected `str` of length >= 1"),
+        ('text = "GNU/Linux"', "", line('id = "shell"') - 1, r"ladder\[1\].text: is missing, and so is `pattern`"),
+        ('text = "GNU/Linux"', 'text = "a"\npattern = "b"', line("text = \"GNU") + 1,
+         r"ladder\[1\].pattern: a rung has `text` or `pattern`, not both"),
+        ('id = "shell"', 'id = "kernel"', 'id = "shell"', r"ladder\[1\].id: another rung is called 'kernel'"),
+        ('id = "kernel"', 'id = "kernel"\nending = true', line('id = "kernel"') + 1, r"ladder\[0\].ending: only"),
+        ('id = "shell"', 'id = "shell"\nconsole = "b"', line('id = "shell"') + 1,
+         r"ladder\[1\].console: there is no \[console.b\]"),
+        ('id = "shell"', 'id = "shell"\nextra = 1', line('id = "shell"') + 1, r"ladder\[1\].extra: is not a key known"),
+        ('{ type = "uname -a" }', '{ type = "a", send = "b" }', "    { type", r"ladder\[1\].steps\[1\]: a step is"),
+        ('"panic: (.{1,80})"', '"panic: (.*)"', "pattern", r"death\[0\].pattern: .* matches texts of any length"),
+        ('"panic: (.{1,80})"', '"panic"', line("[[death]]") + 1, r"death\[0\].title: has a `\{N\}` that is no group"),
+        ('rung = "shell"', 'rung = "login"', "rung", r"expected_failure\[0\].rung: there is no rung 'login'"),
+        ("2030-01-01", '"soon"', "until", r"expected_failure\[0\].until: invalid RFC3339"),
+        ("tier = 1", "tier = ", 4, "Invalid value"),
+        ("until = 2030-01-01", "until = [", line("until") + 1, "Invalid value|Unclosed array"),
+        ("tier = 1", 'tier = 1\ntitle = "x"', 5, "Cannot overwrite a value"),
+        ("A guest", "A \udcff", 1, "is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_wrong_data_is_named_by_file_line_and_key(
+    tmp_path: Path, old: str, new: str, at: int | str, message: str
+) -> None:
+    assert GOOD.count(old) >= 1
+    path = tmp_path / "a.toml"
+    path.write_bytes(GOOD.replace(old, new, 1).encode(errors="surrogateescape"))
+    with pytest.raises(GuestError) as raised:
+        load_file(path)
+    where, number, what = re.fullmatch(r"(.*a\.toml):(\d+): (.*)", str(raised.value)).groups()  # type: ignore[union-attr]
+    assert where == str(path)
+    assert re.match(message, what)
+    assert int(number) == (at if isinstance(at, int) else line(at))
+
+
+def test_a_ladder_without_rungs_is_an_error(tmp_path: Path) -> None:
+    text = "ladder = []\n" + GOOD[: GOOD.index("[[ladder]]")]
+    with pytest.raises(GuestError, match=r"a\.toml:1: ladder: expected `array` of length >= 1"):
+        load_file(write(tmp_path, text))

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from bringup.guests.definition import DebianPackage, Derived, UserFile
 from bringup.guests.loader import Guest
 from bringup.harness.arguments import guest_argument
 from bringup.harness.media import debian
 from bringup.harness.media.initrd import linux_initrd
-from bringup.harness.media.store import Medium, Store
+from bringup.harness.media.store import Medium, Provenance, Store, disk_errors
 
 
 @contextlib.contextmanager
@@ -37,11 +38,20 @@ def progress_bar() -> Iterator[debian.Progress]:
 
 
 def fetch_media(guest: Guest, store: Store, refresh: bool = False) -> Mapping[str, Medium]:
-    """Everything that a guest boots from, by role; a Linux guest's `initrd` is made here. Raises MediaError."""
+    """Everything that a guest boots from, by role. Raises MediaError."""
+    wanted = guest.definition.media
+    media: dict[str, Medium] = {}
     with progress_bar() as progress:
-        media = {role: debian.fetch(wanted, store, progress, refresh) for role, wanted in guest.media.items()}
-    if guest.family == "linux":
-        media["initrd"] = linux_initrd(media["busybox"], store)
+        for role, medium in wanted.items():
+            if isinstance(medium, DebianPackage):
+                media[role] = debian.fetch(medium, store, progress, refresh)
+            elif isinstance(medium, UserFile):
+                with disk_errors(f"{role} of {guest.name}"):
+                    content = (guest.folder / medium.file).read_bytes()
+                media[role] = store.keep(content, Provenance(medium.file, medium.source, medium.licence))
+    for role, medium in wanted.items():
+        if isinstance(medium, Derived):
+            media[role] = linux_initrd(media["busybox"], media["init"], store)
     return media
 
 

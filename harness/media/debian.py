@@ -23,7 +23,7 @@ from platform import freedesktop_os_release
 from typing import IO, Any
 from urllib.parse import quote
 
-from bringup.guests.loader import PackageFile
+from bringup.guests.definition import DebianPackage
 from bringup.harness.media import sources
 from bringup.harness.media.store import (
     MediaError,
@@ -35,7 +35,6 @@ from bringup.harness.media.store import (
     file_sha256,
 )
 
-ARCHITECTURE = "amd64"
 STALE = 24 * 3600
 """Seconds after which an index is fetched anew before a package is looked up in it."""
 
@@ -64,13 +63,20 @@ class Package:
     version: str
     sha256: str
     depends: str
+    architecture: str
 
     @classmethod
     def parse(cls, record: str) -> "Package":
         """From one paragraph of the index; MediaError when it lacks a field."""
         fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", record, re.MULTILINE))
         try:
-            return cls(fields["Package"], fields["Version"], fields["SHA256"], fields.get("Depends", ""))
+            return cls(
+                fields["Package"],
+                fields["Version"],
+                fields["SHA256"],
+                fields.get("Depends", ""),
+                fields["Architecture"],
+            )
         except KeyError as error:
             raise MediaError(f"the archive's index states no {error.args[0]} in {record[:40]!r}") from None
 
@@ -81,10 +87,11 @@ class Package:
 
 
 class Archive:
-    """A Debian release as apt sees it from a state folder of its own. Not for two processes at a time."""
+    """A Debian release for one architecture as apt sees it from a state folder of its own. Not for two processes at
+    a time."""
 
-    def __init__(self, release: str, folder: Path, progress: Progress | None = None) -> None:
-        self.release, self.folder = release, folder.absolute()
+    def __init__(self, release: str, architecture: str, folder: Path, progress: Progress | None = None) -> None:
+        self.release, self.architecture, self.folder = release, architecture, folder.absolute()
         self.progress = progress or (lambda what, percent: None)
         self._prepare()
 
@@ -143,7 +150,7 @@ class Archive:
             "Dir::Etc::sourceparts": self.folder / "sources",
             "Dir::Etc::preferences": "/dev/null",
             "Dir::Etc::preferencesparts": self.folder / "empty",
-            "APT::Architecture": ARCHITECTURE,
+            "APT::Architecture": self.architecture,
         }
         arguments = [f"--option={name}={value}" for name, value in options.items()]
         arguments.append(f"--config-file={self.folder / 'apt.conf'}")
@@ -175,26 +182,27 @@ class Archive:
             return output.read()
 
 
-def fetch(wanted: PackageFile, store: Store, progress: Progress | None = None, refresh: bool = False) -> Medium:
+def fetch(wanted: DebianPackage, store: Store, progress: Progress | None = None, refresh: bool = False) -> Medium:
     """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
     the archive.
 
     Raises MediaError, one line: no apt, no source for the release, no such package, download cut off, disk full; and
     WrongContentError for a wrong hash.
     """
-    name = "/".join(("debian", wanted.release, ARCHITECTURE, wanted.package, quote(wanted.file, safe="")))
+    name = "/".join(("debian", wanted.release, wanted.architecture, wanted.package, quote(wanted.file, safe="")))
     if not refresh and (medium := store.lookup(name)):
         return medium
-    with store.lock(f"debian-{wanted.release}"):
+    system = f"{wanted.release}-{wanted.architecture}"
+    with store.lock(f"debian-{system}"):
         if not refresh and (medium := store.lookup(name)):
             return medium  # another process was fetching it
-        archive = Archive(wanted.release, store.root / "apt" / wanted.release, progress)
+        archive = Archive(wanted.release, wanted.architecture, store.root / "apt" / system, progress)
         medium = _download(wanted, store, archive, refresh)
         store.bind(name, medium)
     return medium
 
 
-def _download(wanted: PackageFile, store: Store, archive: Archive, refresh: bool) -> Medium:
+def _download(wanted: DebianPackage, store: Store, archive: Archive, refresh: bool) -> Medium:
     fresh = refresh or archive.is_stale()
     if fresh:
         archive.update()
@@ -207,14 +215,14 @@ def _download(wanted: PackageFile, store: Store, archive: Archive, refresh: bool
     return _take(wanted, store, archive)
 
 
-def _take(wanted: PackageFile, store: Store, archive: Archive) -> Medium:
+def _take(wanted: DebianPackage, store: Store, archive: Archive) -> Medium:
     package = archive.package(wanted.package)
     with disk_errors(f"downloading {package.name}"), tempfile.TemporaryDirectory(dir=archive.folder) as folder:
         deb = archive.download(package, Path(folder))
         with _open_file(deb, wanted.file) as (name, content):
             provenance = Provenance(
                 name=name,
-                origin=f"Debian package {package.name} {package.version} {ARCHITECTURE} ({wanted.release})",
+                origin=f"Debian package {package.name} {package.version} {package.architecture} ({wanted.release})",
                 licence=wanted.licence,
                 container=package.sha256,
             )

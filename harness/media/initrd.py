@@ -1,6 +1,4 @@
-"""The initrd of Linux guests: busybox, and the init script that the guest family brings."""
-
-from importlib import resources
+"""The initrd of Linux guests: busybox, and an init script."""
 
 from bringup.harness.media.cpio import CpioArchive
 from bringup.harness.media.store import Medium, Provenance, Store, disk_errors
@@ -15,10 +13,10 @@ def build(busybox: bytes, init: bytes) -> bytes:
     return archive.to_bytes()
 
 
-def linux_initrd(busybox: Medium, store: Store) -> Medium:
-    """The initrd in the store, made from this busybox and guests/linux/init."""
-    init = (resources.files("bringup.guests") / "linux" / "init").read_bytes()
-    with disk_errors("reading busybox"):
-        content = build(busybox.path.read_bytes(), init)
-    origin = f"guests/linux/init and {busybox.provenance.name} of {busybox.provenance.origin}"
-    return store.keep(content, Provenance("initrd.cpio", origin, f"Apache-2.0 AND {busybox.provenance.licence}"))
+def linux_initrd(busybox: Medium, init: Medium, store: Store) -> Medium:
+    """The initrd in the store, made from this busybox and this init."""
+    with disk_errors("reading busybox and init"):
+        content = build(busybox.path.read_bytes(), init.path.read_bytes())
+    origin = " and ".join(f"{part.provenance.name} of {part.provenance.origin}" for part in (init, busybox))
+    licence = f"{init.provenance.licence} AND {busybox.provenance.licence}"
+    return store.keep(content, Provenance("initrd.cpio", origin, licence))

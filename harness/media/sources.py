@@ -1,7 +1,7 @@
 """Where apt finds a Debian release: sources.list(5) entries made from the machine's own.
 
-What the machine's owner has configured (mirror, keys, options) stays; the release becomes the wanted one, and archives
-that are not Debian's are left out.
+What the machine's owner has configured (mirror, keys, options) stays; release and architecture become the wanted ones,
+and archives that are not Debian's are left out.
 """
 
 import re
@@ -26,7 +26,8 @@ def one_line(text: str, own: str, release: str) -> str:
     for line in text.splitlines():
         match = _ONE_LINE.match(line.strip())
         if match and _URI.search(match[2]) and "main" in match[4].split():
-            options = f"[{(match[1] or '')[1:-1]} targets=Packages]"
+            kept = (option for option in (match[1] or "")[1:-1].split() if not option.startswith("arch"))
+            options = f"[{' '.join((*kept, 'targets=Packages'))}]"
             lines += [f"deb {options} {match[2]} {suite} main" for suite in _suites([match[3]], own, release)]
     return "".join(f"{line}\n" for line in lines)
 
@@ -37,7 +38,8 @@ def deb822(text: str, own: str, release: str) -> str:
     paragraphs = []
     for paragraph in re.split(r"\n[ \t]*\n", text):
         fields = {name.title(): value for name, value in _FIELD.findall(paragraph)}
-        words = {name: fields.pop(name, "").split() for name in ("Types", "Uris", "Suites", "Components", "Enabled")}
+        taken = ("Types", "Uris", "Suites", "Components", "Enabled", "Architectures")
+        words = {name: fields.pop(name, "").split() for name in taken}
         uris = [uri for uri in words["Uris"] if _URI.search(uri)]
         suites = _suites(words["Suites"], own, release)
         enabled = not words["Enabled"] or words["Enabled"][0].lower() not in (

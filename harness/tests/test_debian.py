@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bringup.guests.loader import PackageFile
+from bringup.guests.definition import DebianPackage
 from bringup.harness.media import debian
 from bringup.harness.media.debian import Package, fetch
 from bringup.harness.media.store import MediaError, Store, WrongContentError
@@ -21,7 +21,12 @@ pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None, reason="no apt on this system"
 )
 
-WANTED = PackageFile("linux-image-test-amd64", "bookworm", "boot/vmlinuz-*", "GPL-2.0-only")
+
+def wanted(package: str, file: str, architecture: str = "amd64") -> DebianPackage:
+    return DebianPackage(package=package, release="bookworm", architecture=architecture, file=file, licence="0BSD")
+
+
+WANTED = wanted("linux-image-test-amd64", "boot/vmlinuz-*")
 KERNEL = b"a kernel\n" * 50_000
 
 
@@ -159,7 +164,7 @@ def test_an_archive_that_moved_on_since_its_index_was_fetched(
     repository: Repository, server: Server, store: Store
 ) -> None:
     fetch(WANTED, store)
-    other = PackageFile("other", "bookworm", "file", "0BSD")
+    other = wanted("other", "file")
     repository.add("other", files={"file": b"1"})
     assert fetch(other, store).path.read_bytes() == b"1"
 
@@ -219,7 +224,7 @@ def test_an_archive_that_is_not_there(store: Store, tmp_path: Path, monkeypatch:
 )
 def test_what_the_archive_has_not(repository: Repository, store: Store, package: str, file: str, message: str) -> None:
     with pytest.raises(MediaError, match=message):
-        fetch(PackageFile(package, "bookworm", file, "0BSD"), store)
+        fetch(wanted(package, file), store)
     assert nothing_stored(store)
 
 
@@ -290,7 +295,7 @@ def test_the_machines_own_sources_are_used(
     ],
 )
 def test_metapackages_are_known_by_their_one_exact_dependency(depends: str, real: str | None) -> None:
-    record = f"Package: p\nVersion: 1\nSHA256: 00\nDepends: {depends}\nDescription: d\n Depends: not a field\n"
+    record = f"Package: p\nVersion: 1\nArchitecture: all\nSHA256: 00\nDepends: {depends}\nDescription: d\n Depends: x\n"
     assert Package.parse(record).stands_for() == real
 
 

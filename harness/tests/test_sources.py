@@ -10,13 +10,13 @@ MIRROR = "http://mirror.example/debian"
 @pytest.mark.parametrize(
     ("line", "entry"),
     [
-        (f"deb {MIRROR} trixie main", f"deb [ targets=Packages] {MIRROR} bookworm main"),
-        (f"deb {MIRROR}/ trixie-updates main contrib", f"deb [ targets=Packages] {MIRROR}/ bookworm-updates main"),
+        (f"deb {MIRROR} trixie main", f"deb [targets=Packages] {MIRROR} bookworm main"),
+        (f"deb {MIRROR}/ trixie-updates main contrib", f"deb [targets=Packages] {MIRROR}/ bookworm-updates main"),
         (
             f"deb [signed-by=/a.gpg arch=amd64] {MIRROR}-security bookworm-security main # comment",
-            f"deb [signed-by=/a.gpg arch=amd64 targets=Packages] {MIRROR}-security bookworm-security main",
+            f"deb [signed-by=/a.gpg targets=Packages] {MIRROR}-security bookworm-security main",
         ),
-        (f"deb {MIRROR} stable main", f"deb [ targets=Packages] {MIRROR} bookworm main"),
+        (f"deb {MIRROR} stable main", f"deb [targets=Packages] {MIRROR} bookworm main"),
         (f"deb {MIRROR} trixie-backports main", None),
         (f"deb {MIRROR} noble main", None),
         (f"deb {MIRROR} trixie stable", None),
@@ -36,6 +36,7 @@ def test_deb822_entries() -> None:
 # A comment
 Types: deb deb-src
 URIs: {MIRROR} http://other.example/apt
+Architectures: amd64
 Suites: trixie trixie-updates
   trixie-backports
 Components: main non-free-firmware
