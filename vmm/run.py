@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from . import cpumodel, spec
-from .boot import BootError
-from .boot.linux import LinuxBoot
+from .boot import BootError, protocol
 from .loop import Ending, Poller, Runner, Status, Watch
 from .machine import UARTS, Machine, MachineError
 from .spec import Accel, Clock, MachineSpec, SpecError
@@ -60,8 +59,13 @@ def _option(parse: Callable[[str], T]) -> Callable[[str], T]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bringup run`."""
     boot = parser.add_argument_group("what to boot")
-    boot.add_argument("--kernel", type=Path, required=True, metavar="FILE", help="a Linux bzImage")
-    boot.add_argument("--initrd", type=Path, metavar="FILE", help="its initial RAM disk")
+    boot.add_argument(
+        "--kernel", type=Path, required=True, metavar="FILE", help="a Linux bzImage, or a multiboot image"
+    )
+    boot.add_argument(
+        "--initrd", metavar="FILE",
+        help="Linux: its initial RAM disk; multiboot: modules, as 'FILE ARGUMENTS,FILE ARGUMENTS,...'",
+    )  # fmt: skip
     boot.add_argument("--append", default="", metavar="TEXT", help="its command line")
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
@@ -177,7 +181,7 @@ def _run(args: argparse.Namespace) -> int:
     _occupy_standard_streams()
     machine_spec, endpoints = _spec(args), _endpoints(args)
     cpumodel.load(args.cpu)
-    image = LinuxBoot(args.kernel, args.initrd, args.append).image(machine_spec.memory)
+    image = protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory)
     with ExitStack() as stack:
         if Endpoint("stdio") in endpoints and os.isatty(0):
             stack.enter_context(RawMode())

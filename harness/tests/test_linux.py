@@ -83,5 +83,5 @@ def test_a_kernel_that_is_none(media: None, tmp_path: Path) -> None:
     (tmp_path / "kernel").write_bytes(b"no kernel" * 1000)
     done = subprocess.run([*BOOT, f"--kernel={tmp_path / 'kernel'}"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "is not a Linux bzImage" in done.stderr
+    assert "is neither a Linux bzImage nor a multiboot image" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,18 +1,21 @@
 """How a guest is started: what lies in memory and in the registers before its first instruction.
 
-The PC's memory map is here, because every boot protocol needs it.
+The PC's memory map is here, because every boot protocol needs it; `protocol.py` chooses the protocol.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..machine import Registers
 from ..spec import GIB
 
 EBDA = 0x9FC00  # the extended BIOS data area takes the last KiB of conventional memory
 CONVENTIONAL_END = 0xA0000
+BIOS_DATA = 0x400  # 40:0
 BIOS = 0xE0000  # the firmware's tables
 HIGH = 0x100000
 LOW_RAM_MAXIMUM = 3 * GIB  # RAM beyond it continues at 4 GiB; between lies the hole for PCI, APICs and the ROM
@@ -38,6 +41,19 @@ class Image:
         return gpa + len(data)
 
 
+def map_file(path: Path, what: str) -> memoryview:
+    """The file's bytes, mapped: an initrd of a gigabyte costs nothing until it is copied."""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait
+            raise BootError(f"the {what} {path} is not a file")
+        with path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except ValueError:
+        raise BootError(f"the {what} {path} is empty") from None
+    except OSError as error:
+        raise BootError(f"cannot read the {what} {path}: {error.strerror}") from None
+
+
 def low_ram(memory: int) -> int:
     """The end of the RAM below 4 GiB."""
     return min(memory, LOW_RAM_MAXIMUM)
@@ -52,13 +68,3 @@ def e820(memory: int) -> Iterator[tuple[int, int, int]]:
         yield HIGH, low_ram(memory) - HIGH, E820_RAM
     if memory > LOW_RAM_MAXIMUM:
         yield ABOVE_4G, memory - LOW_RAM_MAXIMUM, E820_RAM
-
-
-def bios_data_area() -> bytes:
-    """40:0 to 40:13h: serial ports, EBDA segment and KiB of conventional memory, which kernels still look up."""
-    area = bytearray(0x15)
-    for uart, port in enumerate((0x3F8, 0x2F8, 0x3E8, 0x2E8)):
-        area[2 * uart : 2 * uart + 2] = port.to_bytes(2, "little")
-    area[0xE:0x10] = (EBDA >> 4).to_bytes(2, "little")
-    area[0x13:0x15] = (EBDA >> 10).to_bytes(2, "little")
-    return bytes(area)

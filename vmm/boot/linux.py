@@ -1,23 +1,22 @@
-"""The Linux boot protocol, by the 64-bit entry (Documentation/arch/x86/boot.rst; zero-page.rst).
+"""The Linux boot protocol, by the 64-bit entry or, for 32-bit kernels, the 32-bit one (Documentation/arch/x86/boot.rst;
+zero-page.rst).
 
-The kernel is loaded at its preferred address, the initrd as high as it may lie, and the vCPU starts at
-`startup_64` in long mode on identity-mapped page tables, as a 64-bit boot loader leaves it.
+The kernel is loaded at its preferred address, the initrd as high as it may lie, and the vCPU starts at `startup_64` in
+long mode on identity-mapped page tables, or at `startup_32` with paging off, as a boot loader leaves it.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..machine import CS, DS, ES, RSI, SS, TR, Registers, Segment
+from ..machine import CS, RSI, Registers
 from ..spec import KIB, MIB
-from . import HIGH, LOW_RAM_MAXIMUM, BootError, Image, acpi, bios_data_area, e820, low_ram
+from . import HIGH, LOW_RAM_MAXIMUM, BootError, Image, acpi, e820, firmware, flat, low_ram, map_file
 
 # Low memory, below the EBDA.
-BIOS_DATA = 0x400
 GDT = 0x1000
 BOOT_PARAMS = 0x2000
 PAGE_TABLES = 0x3000  # PML4, PDPT and one page directory a GiB
@@ -38,6 +37,7 @@ RAMDISK_IMAGE = 0x218
 RAMDISK_SIZE = 0x21C
 CMD_LINE_PTR = 0x228
 INITRD_ADDR_MAX = 0x22C
+RELOCATABLE_KERNEL = 0x234
 XLOADFLAGS = 0x236
 CMDLINE_SIZE = 0x238
 PREF_ADDRESS = 0x258
@@ -47,31 +47,31 @@ HEADER_END = 0x290
 LOADED_HIGH = 1 << 0
 XLF_KERNEL_64 = 1 << 0
 LOADER_UNDEFINED = 0xFF
-VERSION_64BIT_ENTRY = 0x020C  # the first with xloadflags
 ENTRY_64 = 0x200
+# The protocol version that brought a field, and what holds before it.
+VERSION_CMD_LINE_PTR = 0x0202
+VERSION_INITRD_ADDR_MAX, INITRD_ADDR_MAX_BEFORE = 0x0203, 0x37FFFFFF
+VERSION_LONG_SYSSIZE = 0x0204
+VERSION_CMDLINE_SIZE, CMDLINE_SIZE_BEFORE = 0x0206, 255
+VERSION_PREF_ADDRESS = 0x020A  # and init_size
+VERSION_XLOADFLAGS = 0x020C
 
 # The zero page (zero-page.rst).
 ACPI_RSDP_ADDR = 0x070
 E820_ENTRIES = 0x1E8
 E820_TABLE = 0x2D0
 
-# __BOOT_CS and __BOOT_DS (boot.rst, "64-bit Boot Protocol").
-BOOT_CS, BOOT_DS = 0x10, 0x18
-CODE_64 = Segment(selector=BOOT_CS, base=0, limit=0xFFFFFFFF, access=0xA09B)  # execute/read, DPL 0, L, G
-DATA_32 = Segment(selector=BOOT_DS, base=0, limit=0xFFFFFFFF, access=0xC093)  # read/write, DPL 0, D/B, G
-TASK_64 = Segment(selector=0, base=0, limit=0x67, access=0x008B)  # VM entry wants a busy TSS (SDM volume 3, 27.3.1.2)
-
-CR0_PE, CR0_ET, CR0_PG, CR4_PAE, EFER_LME, EFER_LMA = 1 << 0, 1 << 4, 1 << 31, 1 << 5, 1 << 8, 1 << 10
 PAGE_PRESENT, PAGE_WRITE, PAGE_SIZE_BIT = 1 << 0, 1 << 1, 1 << 7
 
 
 class Kernel(NamedTuple):
-    """What the setup header of a bzImage says; `payload` is the protected-mode code."""
+    """A bzImage by its setup header: `payload` is the protected-mode code, `room` what it needs from `load`."""
 
     setup: memoryview
     payload: memoryview
     load: int
     room: int
+    entry_64: bool
     initrd_maximum: int
     command_line_maximum: int
 
@@ -86,19 +86,19 @@ class LinuxBoot:
 
     def image(self, memory: int) -> Image:
         """What to load into a machine with `memory` bytes; BootError when it cannot be booted there."""
-        kernel = parse(_map(self.kernel, "kernel"), self.kernel)
+        kernel = parse(map_file(self.kernel, "kernel"), self.kernel)
         ram = low_ram(memory)
         if kernel.load + kernel.room > ram:
             need = -(-(kernel.load + kernel.room) // MIB)
             raise BootError(f"{memory // MIB}M of memory is too small for the kernel {self.kernel}: it needs {need}M")
-        image = Image(_registers(kernel.load))
-        image.put(BIOS_DATA, bios_data_area())
-        image.put(GDT, _descriptor_table())
-        image.put(PAGE_TABLES, page_tables(PAGE_TABLES))
+        image = Image(_registers(kernel))
+        firmware.install(image, memory)
+        image.put(GDT, flat.descriptor_table(image.registers.segments[CS]))
+        if kernel.entry_64:
+            image.put(PAGE_TABLES, page_tables(PAGE_TABLES))
         image.put(COMMAND_LINE, self._command_line(kernel))
         image.put(kernel.load, kernel.payload)
         initrd_address, initrd_size = self._place_initrd(image, kernel, ram)
-        image.put(acpi.RSDP, acpi.tables(low_ram=ram))
         image.put(BOOT_PARAMS, _boot_params(kernel, memory, initrd_address, initrd_size))
         return image
 
@@ -113,7 +113,7 @@ class LinuxBoot:
     def _place_initrd(self, image: Image, kernel: Kernel, ram: int) -> tuple[int, int]:
         if self.initrd is None:
             return 0, 0
-        data = _map(self.initrd, "initrd")
+        data = map_file(self.initrd, "initrd")
         floor = kernel.load + kernel.room
         ceiling = min(ram, kernel.initrd_maximum + 1)
         address = (ceiling - len(data)) & ~0xFFF
@@ -126,52 +126,56 @@ class LinuxBoot:
         return address, len(data)
 
 
-def _map(path: Path, what: str) -> memoryview:
-    """The file's bytes, mapped: an initrd of a gigabyte costs nothing until it is copied."""
-    try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait
-            raise BootError(f"the {what} {path} is not a file")
-        with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except ValueError:
-        raise BootError(f"the {what} {path} is empty") from None
-    except OSError as error:
-        raise BootError(f"cannot read the {what} {path}: {error.strerror}") from None
+def is_kernel(data: memoryview) -> bool:
+    """Has the file the setup header of a Linux kernel (boot protocol 2.00 or newer)?"""
+    return bytes(data[BOOT_FLAG:JUMP]) == b"\x55\xaa" and bytes(data[HEADER:VERSION]) == b"HdrS"
 
 
 def parse(data: memoryview, path: Path) -> Kernel:
     """Checks a bzImage's header; BootError says what is wrong with it."""
-    if len(data) < HEADER_END or bytes(data[BOOT_FLAG:JUMP]) != b"\x55\xaa" or bytes(data[HEADER:VERSION]) != b"HdrS":
+    if len(data) < HEADER_END or not is_kernel(data):
         raise BootError(f"the kernel {path} is not a Linux bzImage")
-    (version,) = struct.unpack_from("<H", data, VERSION)
-    if version < VERSION_64BIT_ENTRY or not data[XLOADFLAGS] & XLF_KERNEL_64:
+
+    def number(offset: int, layout: str) -> int:
+        (value,) = struct.unpack_from(f"<{layout}", data, offset)
+        return int(value)
+
+    version = number(VERSION, "H")
+    if version < VERSION_CMD_LINE_PTR:
         raise BootError(
-            f"the kernel {path} (boot protocol {version >> 8}.{version & 0xFF:02}) has no 64-bit entry: "
-            "it is older than Linux 3.8 or a 32-bit kernel"
+            f"the kernel {path} has boot protocol {version >> 8}.{version & 0xFF:02}: "
+            "it must be 2.02 (Linux 2.4) or newer"
         )
     if not data[LOADFLAGS] & LOADED_HIGH:
         raise BootError(f"the kernel {path} is a zImage, which loads low: only bzImage is booted")
     setup_size = ((data[SETUP_SECTS] or 4) + 1) * 512
-    (paragraphs,) = struct.unpack_from("<I", data, SYSSIZE)
-    payload_size = paragraphs * 16
+    payload_size = number(SYSSIZE, "I" if version >= VERSION_LONG_SYSSIZE else "H") * 16
     if setup_size + payload_size > len(data):
         raise BootError(
             f"the kernel {path} is truncated: {len(data)} bytes of {setup_size + payload_size} that its header states"
         )
-    (initrd_maximum,) = struct.unpack_from("<I", data, INITRD_ADDR_MAX)
-    (command_line_maximum,) = struct.unpack_from("<I", data, CMDLINE_SIZE)
-    (load,) = struct.unpack_from("<Q", data, PREF_ADDRESS)
-    (room,) = struct.unpack_from("<I", data, INIT_SIZE)
-    if payload_size <= ENTRY_64 or load < HIGH or load % 4096 or load > LOW_RAM_MAXIMUM:
-        raise BootError(f"the kernel {path} has a broken header: {payload_size} bytes to load at {load:#x}")
+    payload = data[setup_size:]  # all of it: before 2.04 syssize may be cut to 16 bits
+    entry_64 = version >= VERSION_XLOADFLAGS and bool(data[XLOADFLAGS] & XLF_KERNEL_64)
+    load, end = HIGH, HIGH + len(payload)
+    if version >= VERSION_PREF_ADDRESS:
+        preferred = number(PREF_ADDRESS, "Q")
+        if entry_64 or data[RELOCATABLE_KERNEL]:
+            load = preferred
+        end = max(load + len(payload), preferred + number(INIT_SIZE, "I"))
+        if preferred < HIGH or preferred % 4096 or preferred > LOW_RAM_MAXIMUM:
+            raise BootError(f"the kernel {path} has a broken header: it is to lie at {preferred:#x}")
+    if payload_size <= (ENTRY_64 if entry_64 else 0):
+        raise BootError(f"the kernel {path} has a broken header: {payload_size} bytes to load")
+    maximum = number(CMDLINE_SIZE, "I") if version >= VERSION_CMDLINE_SIZE else CMDLINE_SIZE_BEFORE
     return Kernel(
         setup=data[SETUP_SECTS : min(HEADER + data[JUMP + 1], HEADER_END)],
-        payload=data[setup_size:],
+        payload=payload,
         load=load,
-        room=max(room, len(data) - setup_size),
-        initrd_maximum=initrd_maximum,
+        room=end - load,
+        entry_64=entry_64,
+        initrd_maximum=(number(INITRD_ADDR_MAX, "I") if version >= VERSION_INITRD_ADDR_MAX else INITRD_ADDR_MAX_BEFORE),
         # The line lies between COMMAND_LINE and the EBDA.
-        command_line_maximum=min(command_line_maximum, 64 * KIB),
+        command_line_maximum=min(maximum, 64 * KIB),
     )
 
 
@@ -201,24 +205,14 @@ def page_tables(base: int) -> bytes:
     return pml4 + pdpt + struct.pack(f"<{count}Q", *(i * 2 * MIB | large for i in range(count)))
 
 
-def _descriptor_table() -> bytes:
-    return struct.pack("<4Q", 0, 0, CODE_64.descriptor(), DATA_32.descriptor())
-
-
-def _registers(load: int) -> Registers:
-    registers = Registers(
-        rip=load + ENTRY_64,
-        rflags=1 << 1,
-        cr0=CR0_PE | CR0_ET | CR0_PG,
-        cr3=PAGE_TABLES,
-        cr4=CR4_PAE,
-        efer=EFER_LME | EFER_LMA,
-        gdt_base=GDT,
-        gdt_limit=4 * 8 - 1,
-    )
+def _registers(kernel: Kernel) -> Registers:
+    if kernel.entry_64:
+        registers = flat.protected_mode(kernel.load + ENTRY_64, GDT, flat.CODE_64)
+        registers.cr0 |= flat.CR0_PG
+        registers.cr3 = PAGE_TABLES
+        registers.cr4 = flat.CR4_PAE
+        registers.efer = flat.EFER_LME | flat.EFER_LMA
+    else:
+        registers = flat.protected_mode(kernel.load, GDT)
     registers.gpr[RSI] = BOOT_PARAMS
-    registers.segments[CS] = CODE_64
-    for data in (DS, ES, SS):
-        registers.segments[data] = DATA_32
-    registers.segments[TR] = TASK_64
     return registers

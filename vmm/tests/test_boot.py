@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.vmm import boot
-from bringup.vmm.boot import BootError, Image, acpi, aml, linux
+from bringup.vmm.boot import BootError, Image, acpi, aml, linux, protocol
 from bringup.vmm.boot.linux import LinuxBoot
 from bringup.vmm.machine import CS, RSI, SS, TR
 from bringup.vmm.spec import GIB, MIB
@@ -35,6 +35,7 @@ def bzimage(**changes: object) -> bytes:
         "header": (linux.HEADER, "4s", b"HdrS"),
         "version": (linux.VERSION, "H", 0x020F),
         "loadflags": (linux.LOADFLAGS, "B", linux.LOADED_HIGH),
+        "relocatable_kernel": (linux.RELOCATABLE_KERNEL, "B", 1),
         "initrd_addr_max": (linux.INITRD_ADDR_MAX, "I", 0x7FFFFFFF),
         "xloadflags": (linux.XLOADFLAGS, "H", linux.XLF_KERNEL_64),
         "cmdline_size": (linux.CMDLINE_SIZE, "I", 2047),
@@ -81,6 +82,49 @@ def test_the_vcpu_starts_at_startup_64(kernel: Path) -> None:
     assert registers.segments[TR].access == 0x8B
     assert at(image, 16 * MIB, len(PAYLOAD)) == PAYLOAD
     assert at(image, number(image, linux.BOOT_PARAMS + linux.CMD_LINE_PTR, 4), 14) == b"console=ttyS0\0"
+
+
+def test_a_kernel_without_a_64_bit_entry_starts_at_startup_32(tmp_path: Path) -> None:
+    kernel = tmp_path / "bzImage"
+    kernel.write_bytes(bzimage(xloadflags=0))
+    image = LinuxBoot(kernel).image(64 * MIB)
+    registers = image.registers
+    assert registers.rip == 16 * MIB
+    assert registers.gpr == [0, 0, 0, 0, 0, 0, linux.BOOT_PARAMS, 0, *[0] * 8], "EBX, EBP and EDI are 0"
+    assert (registers.rflags, registers.cr0, registers.cr4, registers.efer) == (2, 0x11, 0, 0), "paging is off"
+    for index, selector in ((CS, 0x10), (SS, 0x18)):
+        segment = registers.segments[index]
+        assert (segment.selector, segment.base, segment.limit) == (selector, 0, 0xFFFFFFFF)
+        assert segment.access & 0x4000, "32 bits wide"
+        assert number(image, registers.gdt_base + segment.selector, 8) == segment.descriptor()
+    assert at(image, number(image, linux.BOOT_PARAMS + linux.ACPI_RSDP_ADDR, 8), 8) == b"RSD PTR "
+
+
+@pytest.mark.parametrize(
+    ("changes", "load", "room", "initrd_maximum", "command_line_maximum"),
+    [
+        ({"version": 0x0202, "syssize": 0x8000_0100}, MIB, len(PAYLOAD), 0x37FFFFFF, 255),  # syssize: 16 bits
+        ({"version": 0x0203}, MIB, len(PAYLOAD), 0x7FFFFFFF, 255),
+        ({"version": 0x0209}, MIB, len(PAYLOAD), 0x7FFFFFFF, 2047),
+        ({"version": 0x020A}, 16 * MIB, 8 * MIB, 0x7FFFFFFF, 2047),
+        # It moves itself to where it prefers to lie.
+        ({"version": 0x020A, "relocatable_kernel": 0}, MIB, 23 * MIB, 0x7FFFFFFF, 2047),
+        ({"xloadflags": 0}, 16 * MIB, 8 * MIB, 0x7FFFFFFF, 2047),
+    ],
+)
+def test_older_boot_protocols(
+    changes: dict[str, object], load: int, room: int, initrd_maximum: int, command_line_maximum: int
+) -> None:
+    kernel = linux.parse(memoryview(bzimage(**changes)), Path("old"))
+    assert not kernel.entry_64
+    assert (kernel.load, kernel.room) == (load, room)
+    assert (kernel.initrd_maximum, kernel.command_line_maximum) == (initrd_maximum, command_line_maximum)
+
+
+def test_a_bzimage_is_recognised(kernel: Path) -> None:
+    boot_ = protocol.recognise(kernel, "initrd, with a comma", "quiet")
+    assert boot_ == LinuxBoot(kernel, Path("initrd, with a comma"), "quiet")
+    assert protocol.recognise(kernel, None, "") == LinuxBoot(kernel)
 
 
 def test_the_zero_page(kernel: Path) -> None:
@@ -164,10 +208,11 @@ def test_the_memory_map(memory: int, ranges: list[tuple[int, int, int]]) -> None
         (bzimage()[:-1], "is truncated: 6655 bytes of 6656"),
         (bzimage(syssize=0xFFFFFFFF), "is truncated"),
         (bzimage(setup_sects=255), "is truncated"),
-        (bzimage(version=0x0209), r"boot protocol 2\.09\) has no 64-bit entry"),
-        (bzimage(xloadflags=0), "has no 64-bit entry"),
+        (bzimage(version=0x0201), r"has boot protocol 2\.01: it must be 2\.02 \(Linux 2\.4\) or newer"),
+        (bzimage(xloadflags=0, syssize=0), "broken header: 0 bytes to load"),
         (bzimage(loadflags=0), "is a zImage"),
-        (bzimage(syssize=0), "broken header: 0 bytes to load at 0x1000000"),
+        (bzimage(syssize=0), "broken header: 0 bytes to load"),
+        (bzimage(syssize=0x20), "broken header: 512 bytes to load"),
         (bzimage(pref_address=0), "broken header"),
         (bzimage(pref_address=16 * MIB + 1), "broken header"),
         (bzimage(pref_address=2**64 - 4096), "broken header"),

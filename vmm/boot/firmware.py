@@ -1,0 +1,21 @@
+"""What firmware leaves in memory whatever boots after it: the BIOS data area and the ACPI tables."""
+
+from __future__ import annotations
+
+from . import BIOS_DATA, EBDA, Image, acpi, low_ram
+
+
+def install(image: Image, memory: int) -> None:
+    """Adds it to the image for a machine with `memory` bytes."""
+    image.put(BIOS_DATA, bios_data_area())
+    image.put(acpi.RSDP, acpi.tables(low_ram=low_ram(memory)))
+
+
+def bios_data_area() -> bytes:
+    """40:0 to 40:13h: serial ports, EBDA segment and KiB of conventional memory, which kernels still look up."""
+    area = bytearray(0x15)
+    for uart, port in enumerate(acpi.UART_PORTS):
+        area[2 * uart : 2 * uart + 2] = port.to_bytes(2, "little")
+    area[0xE:0x10] = (EBDA >> 4).to_bytes(2, "little")
+    area[0x13:0x15] = (EBDA >> 10).to_bytes(2, "little")
+    return bytes(area)
