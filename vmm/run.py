@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtc", type=_option(spec.parse_rtc), default=spec.DEFAULT_RTC, metavar="TIME",
         help="the date at power-on: 2027-01-01T00:00:00 (the default), @SECONDS or now",
     )  # fmt: skip
-    machine.add_argument("--debug-exit", action="store_true", help="isa-debug-exit at port F4h")
+    machine.add_argument("--debug-exit", action="store_true", help="isa-debug-exit at port F4h, and pc-testdev")
     machine.add_argument("--no-reboot", action="store_true", help="a reset ends the machine (status 10)")
     control = parser.add_argument_group("serial lines and control")
     control.add_argument(

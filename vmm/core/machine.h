@@ -28,7 +28,7 @@ struct machine_config {
     uint32_t accel;         /* enum machine_accel */
     uint32_t clock;         /* enum machine_clock */
     uint32_t cpus;
-    uint32_t debug_exit;    /* 1: isa-debug-exit at port 0xF4 */
+    uint32_t debug_exit;    /* 1: isa-debug-exit at port 0xF4, and testdev */
     uint64_t seed;          /* of RDRAND and RDSEED */
     int64_t rtc_seconds;    /* the RTC at guest time 0, seconds since 1970 UTC */
     uint32_t cpuid_count;

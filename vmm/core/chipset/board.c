@@ -8,8 +8,9 @@
 #include "output.h"
 #include "ticks.h"
 
-#define PORTS 0x1000 /* no chip answers above */
+#define PORTS 0x2018 /* no chip answers above */
 #define PVPANIC_PANICKED 1
+#define ISA_IRQS 16
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 
 STATE_TABLE(chips, CHIPS_STATE);
@@ -32,8 +33,9 @@ struct board {
     uint64_t due[TIMERS];
     bool interrupt_pending[MACHINE_MAX_CPUS];
 
+    uint64_t memory_bytes;
     unsigned cpus;
-    bool debug_exit;
+    bool debug_exit; /* isa-debug-exit, and testdev */
     bool tsc_deadline;
     unsigned address_bits;
 
@@ -128,16 +130,23 @@ static void settle_interrupts(struct board *board)
     }
 }
 
-static void set_irq(struct board *board, unsigned irq, bool level)
+/* The wire of an ISA interrupt: high when its chip or testdev says so. */
+static void drive_irq(struct board *board, unsigned irq)
 {
     struct chips *chips = &board->chips;
+    bool level = (chips->irqs | chips->testdev.irqs) >> irq & 1;
 
-    if ((chips->irqs >> irq & 1) == level)
-        return;
-    chips->irqs ^= (uint16_t)(1 << irq);
     pic_set_irq(&chips->pic, irq, level);
     ioapic_set_pin(&chips->ioapic, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq, level);
     settle_interrupts(board);
+}
+
+static void set_irq(struct board *board, unsigned irq, bool level)
+{
+    if ((board->chips.irqs >> irq & 1) == level)
+        return;
+    board->chips.irqs ^= (uint16_t)(1 << irq);
+    drive_irq(board, irq);
 }
 
 /* ---- time ---- */
@@ -482,6 +491,51 @@ static void write_debug_exit(struct board *board, unsigned unit, unsigned reg, u
         raise_event(board, BOARD_DEBUG_EXIT, value);
 }
 
+static void write_fw_cfg_selector(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
+                                  struct moment at)
+{
+    (void)unit, (void)reg, (void)at;
+    if (size == 2)
+        fw_cfg_select(&board->chips.fw_cfg, (uint16_t)value);
+}
+
+static uint32_t read_fw_cfg_data(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
+{
+    (void)unit, (void)reg, (void)size, (void)now;
+    return fw_cfg_read(&board->chips.fw_cfg);
+}
+
+static uint32_t read_testdev_latch(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
+{
+    (void)unit, (void)now;
+    return board->debug_exit ? testdev_read_latch(&board->chips.testdev, reg, size) : UINT32_MAX;
+}
+
+static void write_testdev_latch(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
+                                struct moment at)
+{
+    (void)unit, (void)at;
+    testdev_write_latch(&board->chips.testdev, reg, value, size);
+}
+
+/* A line is an ISA interrupt, or a pin of the I/O APIC that ISA does not reach. */
+static void write_testdev_irq(struct board *board, unsigned unit, unsigned line, uint32_t value, unsigned size,
+                              struct moment at)
+{
+    struct testdev *testdev = &board->chips.testdev;
+
+    (void)unit, (void)size, (void)at;
+    if (!board->debug_exit)
+        return;
+    testdev_write_irq(testdev, line, value);
+    if (line < ISA_IRQS) {
+        drive_irq(board, line);
+    } else {
+        ioapic_set_pin(&board->chips.ioapic, line, testdev->irqs >> line & 1);
+        settle_interrupts(board);
+    }
+}
+
 static uint32_t read_pvpanic(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
     (void)board, (void)unit, (void)reg, (void)size, (void)now;
@@ -528,6 +582,10 @@ static const struct port_range port_map[] = {
     {PORT_DEBUG, 1, 0, 1, read_debug, write_debug},
     {PORT_DEBUG_EXIT, 1, 0, 4, NULL, write_debug_exit},
     {PORT_PVPANIC, 1, 0, 1, read_pvpanic, write_pvpanic},
+    {PORT_FW_CFG + FW_CFG_SELECTOR, 1, 0, 2, NULL, write_fw_cfg_selector},
+    {PORT_FW_CFG + FW_CFG_DATA, 1, 0, 1, read_fw_cfg_data, NULL},
+    {PORT_TESTDEV_LATCH, TESTDEV_LATCH_SIZE, 0, 4, read_testdev_latch, write_testdev_latch},
+    {PORT_TESTDEV_IRQ, TESTDEV_IRQS, 0, 4, NULL, write_testdev_irq},
 };
 
 static const struct port_range *range_at(const struct board *board, uint16_t port)
@@ -633,11 +691,20 @@ static void memory_write(struct board *board, unsigned vcpu, uint64_t gpa, uint3
     }
 }
 
+static bool in_testdev(const struct board *board, uint64_t gpa)
+{
+    return board->debug_exit && gpa - MAP_TESTDEV < TESTDEV_MEMORY_SIZE;
+}
+
 void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *data, unsigned size, uint64_t now)
 {
     uint8_t *bytes = data;
 
     catch_up(board, now);
+    if (in_testdev(board, gpa)) {
+        testdev_read_memory(&board->chips.testdev, gpa - MAP_TESTDEV, data, size);
+        return;
+    }
     while (size) {
         unsigned skip = gpa & 3, piece = size < 4 - skip ? size : 4 - skip;
         uint32_t value = memory_read(board, vcpu, gpa - skip, now) >> 8 * skip;
@@ -653,6 +720,10 @@ void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const 
     const uint8_t *bytes = data;
 
     catch_up(board, now);
+    if (in_testdev(board, gpa)) {
+        testdev_write_memory(&board->chips.testdev, gpa - MAP_TESTDEV, data, size);
+        return;
+    }
     while (size) {
         unsigned skip = gpa & 3, piece = size < 4 - skip ? size : 4 - skip;
         uint32_t value = 0;
@@ -932,6 +1003,8 @@ void board_reset(struct board *board)
     pci_reset(&chips->pci);
     system_control_reset(&chips->system_control);
     debug_port_reset(&chips->debug_port);
+    fw_cfg_reset(&chips->fw_cfg, board->memory_bytes, board->cpus);
+    testdev_reset(&chips->testdev);
     board->event = BOARD_NONE;
     board->event_detail = 0;
 
@@ -953,6 +1026,7 @@ struct board *board_create(const struct machine_config *config)
     if (!board)
         return NULL;
     board->cpus = config->cpus < 1 ? 1 : config->cpus > MACHINE_MAX_CPUS ? MACHINE_MAX_CPUS : config->cpus;
+    board->memory_bytes = config->memory_bytes;
     board->debug_exit = config->debug_exit;
     board->deadline = MACHINE_NEVER;
     for (unsigned i = 0; i < TIMERS; i++)

@@ -7,6 +7,7 @@
 #include "acpi_pm.h"
 #include "debug_port.h"
 #include "fields.h"
+#include "fw_cfg.h"
 #include "i8042.h"
 #include "ioapic.h"
 #include "lapic.h"
@@ -15,6 +16,7 @@
 #include "pit.h"
 #include "rtc.h"
 #include "system_control.h"
+#include "testdev.h"
 #include "uart.h"
 
 #define CHIPS_STATE(VALUE, PART, owner)                                                                                \
@@ -28,8 +30,10 @@
     PART(owner, i8042, i8042, )                                                                                        \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
-    PART(owner, debug_port, debug_port, )                                                                      \
-    VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0 */
+    PART(owner, debug_port, debug_port, )                                                                              \
+    PART(owner, fw_cfg, fw_cfg, )                                                                                      \
+    PART(owner, testdev, testdev, )                                                                                    \
+    VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0, testdev's lines left out */
 STATE_STRUCT(chips, CHIPS_STATE);
 
 struct board;

@@ -10,6 +10,7 @@
 #define MAP_IOAPIC_SIZE 0x1000
 #define MAP_LAPIC 0xFEE00000 /* IA32_APIC_BASE at reset */
 #define MAP_LAPIC_SIZE 0x1000
+#define MAP_TESTDEV 0xFF000000
 
 /* ---- ports ---- */
 
@@ -22,6 +23,7 @@
 #define PORT_POST 0x80
 #define PORT_SYSTEM_CONTROL_A 0x92
 #define PORT_PIC_SLAVE 0xA0
+#define PORT_TESTDEV_LATCH 0xE0
 #define PORT_DEBUG 0xE9
 #define PORT_DEBUG_EXIT 0xF4
 #define PORT_COM1 0x3F8
@@ -31,6 +33,7 @@
 #define PORT_COM_SIZE 8
 #define PORT_ELCR 0x4D0
 #define PORT_PVPANIC 0x505
+#define PORT_FW_CFG 0x510
 #define PORT_PM1A_EVT 0x600
 #define PORT_PM1A_EVT_SIZE 4
 #define PORT_PM1A_CNT 0x604
@@ -40,6 +43,7 @@
 #define PORT_PCI_ADDRESS 0xCF8
 #define PORT_RESET 0xCF9
 #define PORT_PCI_DATA 0xCFC
+#define PORT_TESTDEV_IRQ 0x2000
 
 /* ---- values that belong to an address ---- */
 

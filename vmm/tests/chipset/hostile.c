@@ -45,7 +45,7 @@ static uint16_t port(void)
         PORT_PIC_MASTER, PORT_PIC_SLAVE, PORT_ELCR, PORT_PIT, PORT_PIT, PORT_I8042_DATA, PORT_I8042_COMMAND,
         PORT_SYSTEM_CONTROL_A, PORT_RTC, PORT_RTC, PORT_COM1, PORT_COM1, PORT_COM2, PORT_COM3, PORT_COM4,
         PORT_PM1A_EVT, PORT_PM1A_CNT, PORT_PM_TMR, PORT_PCI_ADDRESS, PORT_PCI_DATA, PORT_DEBUG, PORT_DEBUG_EXIT,
-        PORT_PVPANIC, PORT_POST, 0xfffc,
+        PORT_PVPANIC, PORT_POST, PORT_FW_CFG, PORT_TESTDEV_LATCH, PORT_TESTDEV_IRQ, PORT_TESTDEV_IRQ + 16, 0xfffc,
     };
     if (below(20) == 0)
         return (uint16_t)random64();
@@ -54,7 +54,10 @@ static uint16_t port(void)
 
 static uint64_t address(void)
 {
-    uint64_t page = below(2) ? MAP_LAPIC : below(4) ? MAP_IOAPIC : random64() & ~UINT64_C(0xfff);
+    uint64_t page = below(2)   ? MAP_LAPIC
+                    : below(4) ? MAP_IOAPIC
+                    : below(2) ? MAP_TESTDEV + below(18) * 0x1000 - 0x1000
+                               : random64() & ~UINT64_C(0xfff);
     return page + (below(2) ? below(0x400 / 16) * 16 : below(0x1000 - 8));
 }
 
