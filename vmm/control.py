@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from .inspect import TOPICS
 from .loop import Ending, Poller, Runner, Status
 from .terminal import Listener
 
@@ -240,9 +241,7 @@ class ControlServer:
             if arguments.pop("enable", []):
                 raise QmpError("Capability is not available: none is offered")
             client.negotiated = True
-        for key in arguments:
-            raise QmpError(f"Parameter '{key}' is unexpected")
-        return command(self._runner)
+        return command.run(self._runner, _checked(arguments, command.parameters))
 
     def close(self) -> None:
         """Cuts all clients off and removes the socket."""
@@ -256,12 +255,48 @@ def _query_status(runner: Runner) -> dict[str, Any]:
     return {"status": status, "running": status == "running", "singlestep": False}
 
 
-def _done(action: Callable[[Runner], None]) -> Callable[[Runner], Any]:
-    def command(runner: Runner) -> dict[str, Any]:
+def _checked(arguments: Mapping[str, Any], parameters: Mapping[str, type]) -> Mapping[str, Any]:
+    """The arguments, when they are those that the command takes."""
+    for key in arguments:
+        if key not in parameters:
+            raise QmpError(f"Parameter '{key}' is unexpected")
+    for key, kind in parameters.items():
+        if key not in arguments:
+            raise QmpError(f"Parameter '{key}' is missing")
+        if not isinstance(arguments[key], kind):
+            raise QmpError(f"Invalid parameter type for '{key}', expected: {_JSON_TYPES[kind]}")
+    return arguments
+
+
+_JSON_TYPES: Mapping[type, str] = {str: "string"}
+
+
+class Command(NamedTuple):
+    """What carries out a command, and the parameters that it needs."""
+
+    run: Callable[[Runner, Mapping[str, Any]], Any]
+    parameters: Mapping[str, type] = {}
+
+
+def _query(answer: Callable[[Runner], Any]) -> Command:
+    return Command(lambda runner, _: answer(runner))
+
+
+def _action(action: Callable[[Runner], None]) -> Command:
+    def run(runner: Runner, _: Mapping[str, Any]) -> dict[str, Any]:
         action(runner)
         return {}
 
-    return command
+    return Command(run)
+
+
+def _monitor(runner: Runner, arguments: Mapping[str, Any]) -> str:
+    """`info TOPIC`, as people and scripts ask QEMU's monitor; what is wrong is said in the answer, as it does there."""
+    verb, _, topic = arguments["command-line"].strip().partition(" ")
+    view = TOPICS.get(topic.strip()) if verb == "info" else None
+    if view is None:
+        return "".join(f"info {name}\r\n" for name in TOPICS)
+    return view(runner.machine).replace("\n", "\r\n") + "\r\n"
 
 
 def _quit(runner: Runner) -> None:
@@ -269,14 +304,15 @@ def _quit(runner: Runner) -> None:
     runner.end(Ending(Status.POWER_OFF, "ended by QMP quit", quiet=True))
 
 
-COMMANDS: dict[str, Callable[[Runner], Any]] = {
-    "qmp_capabilities": lambda runner: {},
-    "query-commands": lambda runner: [{"name": name} for name in sorted(COMMANDS)],
-    "query-status": _query_status,
-    "query-version": lambda runner: _version(),
-    "stop": _done(Runner.pause),
-    "cont": _done(Runner.resume),
-    "system_reset": _done(Runner.ask_reset),
-    "system_powerdown": _done(Runner.press_power_button),
-    "quit": _done(_quit),
+COMMANDS: Mapping[str, Command] = {
+    "qmp_capabilities": _query(lambda runner: {}),
+    "human-monitor-command": Command(_monitor, {"command-line": str}),
+    "query-commands": _query(lambda runner: [{"name": name} for name in sorted(COMMANDS)]),
+    "query-status": _query(_query_status),
+    "query-version": _query(lambda runner: _version()),
+    "stop": _action(Runner.pause),
+    "cont": _action(Runner.resume),
+    "system_reset": _action(Runner.ask_reset),
+    "system_powerdown": _action(Runner.press_power_button),
+    "quit": _action(_quit),
 }

@@ -310,9 +310,10 @@ class Machine:
         """The last VM exits, oldest first (at most 256 are kept); empty under `bare`."""
         records = self._ffi.new("struct machine_exit_record[]", most)
         size = self._lib.machine_exit_ring(self._machine, records, most)
-        return [VmExit(r.count, r.rip, r.reason, self._exit_name(r.reason), r.qualification) for r in records[0:size]]
+        return [VmExit(r.count, r.rip, r.reason, self.exit_name(r.reason), r.qualification) for r in records[0:size]]
 
-    def _exit_name(self, reason: int) -> str:
+    def exit_name(self, reason: int) -> str:
+        """What the SDM calls this exit reason."""
         name = self._lib.machine_exit_name(reason & 0xFFFF)
         return self._ffi.string(name).decode() if name != self._ffi.NULL else "unknown"
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from . import cpumodel, spec
 from .boot import BootError, protocol
+from .inspect import exits
 from .loop import Ending, Poller, Runner, Status, Watch
 from .machine import UARTS, Machine, MachineError
 from .spec import Accel, Clock, MachineSpec, SpecError
@@ -208,7 +209,7 @@ def _run(args: argparse.Namespace) -> int:
         ending = runner.run(driver)
         lines = [_summary(machine, ending)]
         if args.verbose:
-            lines += _last_exits(machine)
+            lines += map(exits.line, machine.last_exits(16))
     if args.verbose or not ending.quiet:
         for line in lines:
             print_error(line)
@@ -253,15 +254,6 @@ class Unconnected:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _last_exits(machine: Machine) -> list[str]:
-    """What the hypervisor saw last, a VM exit a line."""
-    return [
-        f"exit at {last.retired}: {last.name} ({last.reason & 0xFFFF}), qualification {last.qualification:#x}, "
-        f"RIP {last.rip:#x}"
-        for last in machine.last_exits(16)
-    ]
 
 
 def _summary(machine: Machine, ending: Ending) -> str:

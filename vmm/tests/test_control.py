@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -273,3 +274,20 @@ def test_any_bytes_are_frames_or_errors(chunks: list[bytes]) -> None:
         except QmpError:
             continue
         assert all(frame[:1] in (b"{", b"[") and frame[-1:] in (b"}", b"]") for frame in frames)
+
+
+def test_the_monitor_shows_registers(client: Raw) -> None:
+    assert "event" in client.execute("stop") and "return" in client.read()
+    text = client.execute("human-monitor-command", **{"command-line": "info registers"})["return"]
+    assert re.search(r"CPU#0, \d+ instructions", text) and "CS =" in text and "CR0=" in text and "EFER=" in text
+
+
+@pytest.mark.parametrize("line", ["", "info", "info cpus", "quit"])
+def test_the_monitor_says_what_it_knows(client: Raw, line: str) -> None:
+    answer = client.execute("human-monitor-command", **{"command-line": line})["return"]
+    assert answer == "info registers\r\ninfo exits\r\ninfo exit-counts\r\n"
+
+
+def test_arguments_of_the_monitor_are_checked(client: Raw) -> None:
+    for arguments in ({}, {"command-line": 1}, {"command-line": "info registers", "cpu": 0}):
+        assert client.execute("human-monitor-command", **arguments)["error"]["class"] == "GenericError"
