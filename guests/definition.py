@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from importlib.resources.abc import Traversable
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -129,9 +131,11 @@ class Machine(Table, frozen=True, kw_only=True):
     firmware: Name | None = None
     """`bios`: the guest starts from a drive; None: from `kernel`."""
     kernel: Name | None = None
-    """Role of the medium that is started: Linux boot protocol or multiboot."""
+    """Role of the medium that is started."""
     initrd: Name | None = None
     """Role of its initial RAM disk."""
+    protocol: Annotated[str, Meta(pattern=r"^(linux|multiboot)$")] = "linux"
+    """How `kernel` is started."""
     modules: tuple[str, ...] = ()
     """Of a multiboot kernel: "ROLE ARGUMENTS"."""
     append: str = ""
@@ -144,6 +148,13 @@ class Machine(Table, frozen=True, kw_only=True):
         for key in ("initrd", "append", "modules"):
             if self.kernel is None and getattr(self, key):
                 raise WrongKeyError(key, "goes with a `kernel`")
+        if self.modules and self.protocol != "multiboot":
+            raise WrongKeyError("modules", 'go with `protocol = "multiboot"`')
+
+    @property
+    def boot(self) -> str:
+        """How the machine starts: `bios`, `linux` or `multiboot`."""
+        return "bios" if self.kernel is None else self.protocol
 
     def roles(self) -> Iterator[tuple[Path, str]]:
         """The roles of media that the machine is started with, and which key names each."""
@@ -183,7 +194,8 @@ class Console(Table, frozen=True, kw_only=True):
     channel: Annotated[str, Meta(pattern=r"^(serial[0-3]|debug|screen)$")] = "serial0"
     """The VMM's: UART 0 to 3, the debug port E9h, the screen."""
     terminal: bool = False
-    """True: what comes draws on a VT100 screen, and texts are looked for on that."""
+    """True: what comes draws on a VT100 screen, and texts are looked for on that. A channel may have two consoles, one
+    that is a screen and one that is not."""
     typing: Typing = Typing()
     shell: Shell | None = None
 
@@ -353,9 +365,9 @@ class Definition(Table, frozen=True, kw_only=True):
             raise WrongKeyError(path, f"there is no [media.{role}]")
 
     def _check_consoles(self) -> None:
-        owners: dict[str, str] = {}
+        owners: dict[tuple[str, bool], str] = {}
         for name, console in self.console.items():
-            if (owner := owners.setdefault(console.channel, name)) != name:
+            if (owner := owners.setdefault((console.channel, console.terminal), name)) != name:
                 raise WrongKeyError(("console", name, "channel"), f"is that of [console.{owner}]")
 
     def _check_ladder(self) -> None:
@@ -368,6 +380,34 @@ class Definition(Table, frozen=True, kw_only=True):
                 raise WrongKeyError(("ladder", index, "console"), f"there is no [console.{rung.console}]")
             if rung.ending and index < len(self.ladder) - 1:
                 raise WrongKeyError(("ladder", index, "ending"), "only the last rung ends the machine")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest as it was read: its file, with the name and the family that its path gives it."""
+
+    name: str
+    family: str
+    """Name of the family; "": a user's own guest that belongs to none."""
+    definition: Definition
+    about: Family
+    """What the family's guests have in common."""
+    text: str
+    """The file: kept with the results."""
+    folder: Traversable
+    """Where the file is: media of kind `path` may lie beside it."""
+    sha256: str
+    """Of the file and of its family's: what the guest was when it ran."""
+
+    @property
+    def deaths(self) -> tuple[Death, ...]:
+        """The guest's own patterns, then its family's."""
+        return self.definition.death + self.about.death
+
+    @property
+    def ladder(self) -> tuple[Rung, ...]:
+        """Its rungs, from the bottom up."""
+        return self.definition.ladder
 
 
 def _check(pattern: str, key: str = "pattern") -> None:

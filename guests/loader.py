@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TypeVar
 
-from .definition import NAME, Death, Definition, Family
+from .definition import NAME, Definition, Family, Guest
 from .typed_toml import TomlError, decode, line_of
 
 FAMILY = "family.toml"
@@ -24,27 +23,6 @@ T = TypeVar("T")
 
 class GuestError(Exception):
     """A guest that does not exist or whose file is wrong; the message is one line and names file, line and key."""
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A guest as it was read."""
-
-    name: str
-    family: str
-    """Name of the family; "": a user's own guest that belongs to none."""
-    definition: Definition
-    common: Family
-    """What the family's guests have in common."""
-    folder: Traversable
-    """Where the file is: media of kind `path` may lie beside it."""
-    sha256: str
-    """Of the file and of its family's: what the guest was when it ran."""
-
-    @property
-    def deaths(self) -> tuple[Death, ...]:
-        """The guest's own patterns, then its family's."""
-        return self.definition.death + self.common.death
 
 
 def names() -> list[str]:
@@ -105,13 +83,13 @@ def _guest(
     name: str, content: bytes, definition: Definition, folder: Traversable, family: tuple[str, Traversable] | None
 ) -> Guest:
     """With what is common to the family (name and folder)."""
-    digest = hashlib.sha256(content)
+    digest, text = hashlib.sha256(content), content.decode()
     if family is None:
-        return Guest(name, "", definition, Family(title=definition.title), folder, digest.hexdigest())
+        return Guest(name, "", definition, Family(title=definition.title), text, folder, digest.hexdigest())
     where = f"{family[0]}/{FAMILY}"
     shared = _read(family[1] / FAMILY, where)
     digest.update(shared)
-    return Guest(name, family[0], definition, _decode(shared, Family, where), folder, digest.hexdigest())
+    return Guest(name, family[0], definition, _decode(shared, Family, where), text, folder, digest.hexdigest())
 
 
 def _read(file: Traversable, where: str) -> bytes:

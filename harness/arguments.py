@@ -4,7 +4,8 @@ import argparse
 from importlib.metadata import version
 from typing import NoReturn
 
-from bringup.guests.loader import Guest, GuestError, load
+from bringup.guests.definition import Guest
+from bringup.guests.loader import GuestError, load
 
 
 class Parser(argparse.ArgumentParser):

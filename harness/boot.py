@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from bringup.guests.definition import Step
-from bringup.guests.loader import Guest
+from bringup.guests.definition import Guest, Step
 from bringup.harness.arguments import guest_argument
 from bringup.harness.console.turns import Reason, Turn, TurnsClient, TurnsError
 from bringup.harness.errors import HarnessError
-from bringup.harness.media.command import fetch_media
-from bringup.harness.media.store import Store
+from bringup.harness.media.resolve import Media
 from bringup.harness.transcript import PlainText
 
 RUN = (sys.executable, "-m", "bringup.harness", "run")
@@ -186,7 +184,7 @@ def _machine(options: argparse.Namespace) -> list[str]:
     guest: Guest = options.guest
     images = {"kernel": options.kernel, "initrd": options.initrd}
     if None in images.values():
-        media = fetch_media(guest, Store())
+        media = Media().resolve(guest)
         images = {role: given or media[role].path for role, given in images.items()}
     settings = {
         **images,

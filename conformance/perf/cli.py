@@ -8,8 +8,7 @@ from pathlib import Path
 from bringup.conformance.perf import figures, measure, program, record, report, suite, targets
 from bringup.conformance.perf.errors import PerfError
 from bringup.guests.loader import load
-from bringup.harness.media.command import fetch_media
-from bringup.harness.media.store import Store
+from bringup.harness.media.resolve import Media
 
 PAIRS = 9
 PAGE = Path("docs/performance.md")
@@ -78,7 +77,7 @@ def handle(options: argparse.Namespace) -> int:
 
 
 def _fetch_kernel() -> Path:
-    return fetch_media(load(GUEST), Store())["kernel"].path
+    return Media().resolve(load(GUEST))["kernel"].path
 
 
 def _measure(options: argparse.Namespace, vmms: list[measure.Vmm], boot: measure.Boot, version: str) -> report.Report:

@@ -86,7 +86,7 @@ def test_guests_with_a_shell_climb_to_power_off(name: str) -> None:
 def test_the_values_arrive(tmp_path: Path) -> None:
     guest = load_file(write(tmp_path, GOOD))
     definition = guest.definition
-    assert (guest.name, guest.family, guest.common.title) == ("a", "", "A guest")
+    assert (guest.name, guest.family, guest.about.title) == ("a", "", "A guest")
     assert (definition.machine.memory, definition.limit.guest, definition.console["main"].channel) == (
         "64M", 9, "serial0",
     )  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_file_with_a_family_beside_it(tmp_path: Path) -> None:
     write(tmp_path / "plan9", 'title = "Plan 9"\n[[death]]\ntitle = "x"\npattern = "y"\n', "family.toml")
     path = write(tmp_path / "plan9", GOOD)
     guest = load_file(path)
-    assert (guest.family, guest.common.title, len(guest.deaths)) == ("plan9", "Plan 9", 2)
+    assert (guest.family, guest.about.title, len(guest.deaths)) == ("plan9", "Plan 9", 2)
     before = guest.sha256
     write(tmp_path / "plan9", 'title = "Plan 9"\n', "family.toml")
     assert load_file(path).sha256 != before
@@ -179,8 +179,9 @@ def line(text: str) -> int:
         ('kernel = "kernel"\n', 'drives = [{ kind = "disk", media = "image" }]\n', "append",
          "machine.append: goes with a `kernel`"),
         ('kernel = "kernel"\n', 'kernel = "kern"\n', "kernel", r"machine.kernel: there is no \[media.kern\]"),
-        ('"console=ttyS0"', '"c"\nmodules = ["kernel a", "x b"]', line("append") + 1,
+        ('"console=ttyS0"', '"c"\nprotocol = "multiboot"\nmodules = ["kernel a", "x b"]', line("append") + 2,
          r"machine.modules\[1\]: there is no \[media.x\]"),
+        ('"console=ttyS0"', '"c"\nmodules = ["kernel"]', line("append") + 1, "machine.modules: go with `protocol"),
         ('"console=ttyS0"', '"c"\ndrives = [{ kind = "tape", media = "x" }]', line("append") + 1,
          r"machine.drives\[0\].kind: invalid enum value 'tape'"),
         ('"boot/vmlinuz-*"', '"/boot/vmlinuz"', "file", "media.kernel.file: expected `str` matching"),

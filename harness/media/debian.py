@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,8 +25,10 @@ from urllib.parse import quote
 
 from bringup.guests.definition import DebianPackage
 from bringup.harness.media import sources
+from bringup.harness.media.progress import Progress
 from bringup.harness.media.store import (
     MediaError,
+    MediaMissing,
     Medium,
     Provenance,
     Store,
@@ -38,8 +40,8 @@ from bringup.harness.media.store import (
 STALE = 24 * 3600
 """Seconds after which an index is fetched anew before a package is looked up in it."""
 
-Progress = Callable[[str, float], None]
-"""Told what is being done and how much of it is done, in percent."""
+_WRONG = re.compile("Hash Sum mismatch|unexpected size|not signed|NO_PUBKEY|invalid signature|signatures were invalid")
+"""apt's words for content that is there and is not what it should be."""
 
 # What the machine's configuration may hold that does not belong here, and how strict we are.
 _CONFIGURATION = """\
@@ -90,9 +92,9 @@ class Archive:
     """A Debian release for one architecture as apt sees it from a state folder of its own. Not for two processes at
     a time."""
 
-    def __init__(self, release: str, architecture: str, folder: Path, progress: Progress | None = None) -> None:
+    def __init__(self, release: str, architecture: str, folder: Path, progress: Progress) -> None:
         self.release, self.architecture, self.folder = release, architecture, folder.absolute()
-        self.progress = progress or (lambda what, percent: None)
+        self.progress = progress
         self._prepare()
 
     def update(self) -> None:
@@ -171,27 +173,36 @@ class Archive:
                 with process:
                     for line in status:
                         if match := re.match(r"dlstatus:\d+:([0-9.]+):", line):
-                            self.progress(what, float(match[1]))
+                            self.progress.update(what, float(match[1]))
             output.seek(0)
             errors.seek(0)
             if process.returncode != 0:
                 lines = errors.read().splitlines()
                 reasons = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
                 reason = " ".join((reasons or lines or ["apt failed"])[0].split())
-                raise (WrongContentError if "Hash Sum mismatch" in reason else MediaError)(f"{what}: {reason}")
+                raise (WrongContentError if _WRONG.search(reason) else MediaMissing)(f"{what}: {reason}")
             return output.read()
 
 
-def fetch(wanted: DebianPackage, store: Store, progress: Progress | None = None, refresh: bool = False) -> Medium:
-    """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
-    the archive.
+def name_of(wanted: DebianPackage) -> str:
+    """What the file is called in the store."""
+    return "/".join(("debian", wanted.release, wanted.architecture, wanted.package, quote(wanted.file, safe="")))
 
-    Raises MediaError, one line: no apt, no source for the release, no such package, download cut off, disk full; and
-    WrongContentError for a wrong hash.
+
+def fetch(
+    wanted: DebianPackage, store: Store, progress: Progress, *, refresh: bool = False, offline: bool = False
+) -> Medium:
+    """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
+    the archive unless `offline`.
+
+    Raises MediaMissing: no apt, no source for the release, no such package, download cut off; MediaError: disk full;
+    WrongContentError: a wrong hash or signature.
     """
-    name = "/".join(("debian", wanted.release, wanted.architecture, wanted.package, quote(wanted.file, safe="")))
-    if not refresh and (medium := store.lookup(name)):
+    name = name_of(wanted)
+    if (not refresh or offline) and (medium := store.lookup(name)):
         return medium
+    if offline:
+        raise MediaMissing(f"Debian package {wanted.package}: was never fetched, and offline nothing is")
     system = f"{wanted.release}-{wanted.architecture}"
     with store.lock(f"debian-{system}"):
         if not refresh and (medium := store.lookup(name)):
@@ -253,7 +264,7 @@ def _start(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}, **options)
     except FileNotFoundError:
         package = {"dpkg-deb": "dpkg"}.get(command[0], "apt")
-        raise MediaError(
+        raise MediaMissing(
             f"no {command[0]} on this system; Debian: apt-get install {package}; Fedora: dnf install {package}"
         ) from None
 
@@ -277,7 +288,7 @@ def _sources(release: str) -> dict[str, str]:
             if translate and path.is_file() and (text := translate(path.read_text(), own, release)):
                 entries[path.name] = text
     if not entries:
-        raise MediaError(
+        raise MediaMissing(
             f"no source of Debian {release} among this machine's apt sources; "
             "name a sources.list(5) file that has one in BRINGUP_APT_SOURCES"
         )

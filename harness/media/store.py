@@ -28,6 +28,10 @@ class MediaError(HarnessError):
     """Media that cannot be had."""
 
 
+class MediaMissing(MediaError):  # noqa: N818, it is no fault: a test that wants them is skipped
+    """Media that cannot be had on this machine, or not now: what needs them is left out, with this reason."""
+
+
 class WrongContentError(MediaError):
     """Media that are there and are not what they should be: never to be used, and never to be passed over."""
 
@@ -88,12 +92,16 @@ class Store:
 
         Raises WrongContentError: other bytes than expected; MediaError: disk full. Of what fails nothing is left.
         """
-        digest = hashlib.sha256()
-        with disk_errors(f"storing {provenance.name}"), self._temporary() as file:
+        with self.temporary(provenance.name) as file:
             for chunk in chunks:
-                digest.update(chunk)
                 file.write(chunk)
-            sha256 = digest.hexdigest()
+            return self.take(file, provenance, expected)
+
+    def take(self, file: BinaryIO, provenance: Provenance, expected: str | None = None) -> Medium:
+        """Stores a file that `temporary` gave, as `add` stores bytes."""
+        with disk_errors(f"storing {provenance.name}"):
+            file.flush()
+            sha256 = file_sha256(Path(file.name))
             if expected not in (None, sha256):
                 raise WrongContentError(f"{provenance.name} of {provenance.origin}: sha256 is {sha256}, not {expected}")
             self._write_json("content", f"{sha256}.json", asdict(provenance))
@@ -138,8 +146,14 @@ class Store:
             yield
 
     @contextlib.contextmanager
+    def temporary(self, what: str) -> Iterator[BinaryIO]:
+        """A new file beside the stored ones, gone at the end unless it was taken. MediaError about `what`: an OSError
+        within."""
+        with disk_errors(f"storing {what}"), self._temporary() as file:
+            yield file
+
+    @contextlib.contextmanager
     def _temporary(self) -> Iterator[BinaryIO]:
-        """A new file beside the stored ones, gone at the end unless it was published."""
         folder = self.root / "temporary"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:

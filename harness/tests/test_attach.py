@@ -8,8 +8,7 @@ import time
 import pytest
 
 from bringup.guests.loader import load
-from bringup.harness.media.command import fetch_media
-from bringup.harness.media.store import Store
+from bringup.harness.media.resolve import Media
 
 GUEST = "linux-debian12-cloud"
 
@@ -17,7 +16,7 @@ GUEST = "linux-debian12-cloud"
 def test_a_shell_in_a_terminal() -> None:
     if os.environ.get("BRINGUP_OFFLINE"):
         pytest.skip("BRINGUP_OFFLINE is set: no media are fetched")
-    fetch_media(load(GUEST), Store())
+    Media().resolve(load(GUEST))
     process, terminal = pty.fork()
     if process == 0:
         os.execv(sys.executable, [sys.executable, "-m", "bringup.harness", "boot", GUEST, "--attach"])

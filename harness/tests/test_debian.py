@@ -14,8 +14,9 @@ import pytest
 
 from bringup.guests.definition import DebianPackage
 from bringup.harness.media import debian
-from bringup.harness.media.debian import Package, fetch
-from bringup.harness.media.store import MediaError, Store, WrongContentError
+from bringup.harness.media.debian import Package
+from bringup.harness.media.progress import Progress, Silent
+from bringup.harness.media.store import MediaError, MediaMissing, Medium, Store, WrongContentError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None, reason="no apt on this system"
@@ -24,6 +25,12 @@ pytestmark = pytest.mark.skipif(
 
 def wanted(package: str, file: str, architecture: str = "amd64") -> DebianPackage:
     return DebianPackage(package=package, release="bookworm", architecture=architecture, file=file, licence="0BSD")
+
+
+def fetch(
+    wanted: DebianPackage, store: Store, progress: Progress | None = None, refresh: bool = False, offline: bool = False
+) -> Medium:
+    return debian.fetch(wanted, store, progress or Silent(), refresh=refresh, offline=offline)
 
 
 WANTED = wanted("linux-image-test-amd64", "boot/vmlinuz-*")
@@ -148,7 +155,7 @@ def test_what_was_fetched_needs_neither_network_nor_apt(
     shutil.rmtree(repository.folder)
     monkeypatch.setenv("PATH", "")
     assert fetch(WANTED, store) == medium
-    with pytest.raises(MediaError, match=r"no apt-get on this system; Debian: .*; Fedora: dnf install apt$"):
+    with pytest.raises(MediaMissing, match=r"no apt-get on this system; Debian: .*; Fedora: dnf install apt$"):
         fetch(WANTED, store, refresh=True)
 
 
@@ -189,7 +196,7 @@ def test_our_own_check_of_the_hash(repository: Repository, store: Store, monkeyp
 
 def test_a_download_that_is_cut_off(server: Server, store: Store) -> None:
     server.cut.add("linux-image-6.1-test-amd64_1.0_amd64.deb")
-    with pytest.raises(MediaError, match=r"^linux-image-6.1-test-amd64 1.0: Failed to fetch http[^\n]*$"):
+    with pytest.raises(MediaMissing, match=r"^linux-image-6.1-test-amd64 1.0: Failed to fetch http[^\n]*$"):
         fetch(WANTED, store)
     assert nothing_stored(store)
     server.cut.clear()
@@ -200,14 +207,14 @@ def test_an_index_that_is_not_signed_is_refused(
     repository: Repository, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(monkeypatch, tmp_path, f"file:{repository.folder}", options="")
-    with pytest.raises(MediaError, match=r"^the index of Debian bookworm: .*is not signed"):
+    with pytest.raises(WrongContentError, match=r"^the index of Debian bookworm: .*is not signed"):
         fetch(WANTED, store)
     assert nothing_stored(store)
 
 
 def test_an_archive_that_is_not_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, tmp_path, f"file:{tmp_path}/none")
-    with pytest.raises(MediaError, match=r"^the index of Debian bookworm: "):
+    with pytest.raises(MediaMissing, match=r"^the index of Debian bookworm: "):
         fetch(WANTED, store)
 
 
@@ -237,8 +244,23 @@ def test_many_at_a_time_download_once(server: Server, store: Store) -> None:
 
 def test_progress_is_told(server: Server, store: Store) -> None:
     told: dict[str, float] = {}
-    fetch(WANTED, store, told.__setitem__)
+
+    class Told(Silent):
+        def update(self, what: str, percent: float) -> None:
+            told[what] = percent
+
+    fetch(WANTED, store, Told())
     assert told["linux-image-6.1-test-amd64 1.0"] > 0
+
+
+def test_offline_nothing_is_fetched(server: Server, store: Store) -> None:
+    with pytest.raises(MediaMissing, match=r"^Debian package linux-image-test-amd64: was never fetched, and offline"):
+        fetch(WANTED, store, offline=True)
+    assert server.asked == []
+    medium = fetch(WANTED, store)
+    asked = len(server.asked)
+    assert fetch(WANTED, store, offline=True, refresh=True) == medium
+    assert len(server.asked) == asked
 
 
 def test_a_machine_without_a_source_of_the_release(
@@ -252,7 +274,7 @@ def test_a_machine_without_a_source_of_the_release(
     monkeypatch.delenv("BRINGUP_APT_SOURCES", raising=False)
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     monkeypatch.setattr(debian, "freedesktop_os_release", lambda: {"ID": "ubuntu", "VERSION_CODENAME": "noble"})
-    with pytest.raises(MediaError, match=r"^no source of Debian bookworm .* in BRINGUP_APT_SOURCES$"):
+    with pytest.raises(MediaMissing, match=r"^no source of Debian bookworm .* in BRINGUP_APT_SOURCES$"):
         fetch(WANTED, store)
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from bringup.guests.loader import load
-from bringup.harness.media.command import fetch_media
-from bringup.harness.media.store import Store
+from bringup.harness.media.resolve import Media
 
 GUEST = "linux-debian12-cloud"
 BOOT = (sys.executable, "-m", "bringup.harness", "boot", GUEST)
@@ -24,7 +23,7 @@ def media() -> None:
     """The guest's kernel and initrd are in the store; the network is needed for that only once."""
     if os.environ.get("BRINGUP_OFFLINE"):
         pytest.skip("BRINGUP_OFFLINE is set: no media are fetched")
-    fetch_media(load(GUEST), Store())
+    Media().resolve(load(GUEST))
 
 
 def count_of(summary: str) -> int:

@@ -1,0 +1,151 @@
+"""From what a guest's file asks for to files on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bringup.guests.definition import DebianPackage, Derived, Download, Guest, UserFile
+from bringup.harness.media import debian, recipes
+from bringup.harness.media.progress import Bar, Progress
+from bringup.harness.media.store import (
+    MediaError,
+    MediaMissing,
+    Medium,
+    Provenance,
+    Store,
+    WrongContentError,
+    disk_errors,
+    file_sha256,
+)
+
+__all__ = ["Media", "MediaError", "MediaMissing", "Medium", "WrongContentError", "offline_asked"]
+
+
+def offline_asked() -> bool:
+    """BRINGUP_OFFLINE: nothing is fetched."""
+    return os.environ.get("BRINGUP_OFFLINE", "0") not in ("", "0")
+
+
+class Media:
+    """What guests boot from: out of the store, out of the user's folders, or fetched and made. Many processes may do
+    this at a time.
+
+    MediaMissing: it cannot be had here (no such file, offline, no network, no archive): a test skips and says why.
+    WrongContentError: it is there and not what it should be: an error. MediaError: the disk is full, a file is
+    unreadable, a recipe's input is wrong.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        offline: bool | None = None,
+        refresh: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.store = Store() if store is None else store
+        self.offline = offline_asked() if offline is None else offline
+        self.refresh = refresh
+        self._progress = progress
+
+    def resolve(self, guest: Guest, overrides: Mapping[str, Path] | None = None) -> dict[str, Medium]:
+        """What the guest's machine is started with, by role. `overrides` are the user's own files, by role; what only
+        a replaced medium would have been made from is not fetched."""
+        overrides = overrides or {}
+        for role in overrides:
+            if role not in guest.definition.media:
+                known = ", ".join(guest.definition.media)
+                raise MediaError(f"{guest.name} has no medium {role!r}; it has {known}")
+        if self._progress is not None:
+            return self._all(guest, overrides, self._progress)
+        with Bar() as bar:
+            return self._all(guest, overrides, bar)
+
+    def _all(self, guest: Guest, overrides: Mapping[str, Path], progress: Progress) -> dict[str, Medium]:
+        resolver = _Resolver(self, guest, overrides, progress)
+        return {role: resolver.medium(role) for _, role in guest.definition.machine.roles()}
+
+
+class _Resolver:
+    """One guest's media; what two others are made from is resolved once."""
+
+    def __init__(self, media: Media, guest: Guest, overrides: Mapping[str, Path], progress: Progress) -> None:
+        self.media, self.store, self.guest, self.progress = media, media.store, guest, progress
+        self.overrides, self.done = overrides, dict[str, Medium]()
+
+    def medium(self, role: str) -> Medium:
+        if role not in self.done:
+            self.done[role] = self._overridden(role) if role in self.overrides else self._found(role)
+        return self.done[role]
+
+    def _overridden(self, role: str) -> Medium:
+        path = self.overrides[role]
+        with disk_errors(f"{role} of {self.guest.name}"):
+            return Medium(path.absolute(), file_sha256(path), Provenance(path.name, f"file {path}", "unknown"))
+
+    def _found(self, role: str) -> Medium:
+        wanted = self.guest.definition.media[role]
+        what = f"{role} of {self.guest.name}"
+        match wanted:
+            case DebianPackage():
+                return debian.fetch(
+                    wanted, self.store, self.progress, refresh=self.media.refresh, offline=self.media.offline
+                )
+            case Download():
+                raise MediaMissing(f"{what}: downloads are not there yet")
+            case UserFile():
+                return self._user_file(what, wanted)
+            case Derived():
+                return self._derived(role, what, wanted)
+
+    def _user_file(self, what: str, wanted: UserFile) -> Medium:
+        for path in user_paths(self.guest, wanted):
+            if path.is_file():
+                with disk_errors(what):
+                    found = file_sha256(path)
+                if wanted.sha256 not in (None, found):
+                    raise WrongContentError(f"{what}: {path}: sha256 is {found}, not {wanted.sha256}")
+                return Medium(path, found, Provenance(wanted.file, wanted.source, wanted.licence))
+        raise MediaMissing(
+            f"{what}: no {wanted.file} beside the guest's file or in a folder of BRINGUP_MEDIA; {wanted.source}"
+        )
+
+    def _derived(self, role: str, what: str, wanted: Derived) -> Medium:
+        inputs = {needed: self.medium(needed) for needed in wanted.inputs}
+        try:
+            recipe = recipes.load(wanted.recipe)
+            key = [
+                recipe.VERSION,
+                sorted(wanted.parameters.items()),
+                sorted((needed, medium.sha256) for needed, medium in inputs.items()),
+            ]
+            name = f"recipes/{wanted.recipe}/{hashlib.sha256(json.dumps(key).encode()).hexdigest()}"
+            if medium := self.store.lookup(name):
+                return medium
+            with self.store.lock(name.replace("/", "-")):
+                if medium := self.store.lookup(name):
+                    return medium  # another process was making it
+                origin = f"recipe {wanted.recipe} {recipe.VERSION} of " + " and ".join(
+                    f"{medium.provenance.name} of {medium.provenance.origin}" for medium in inputs.values()
+                )
+                licences = dict.fromkeys(medium.provenance.licence for medium in inputs.values())
+                provenance = Provenance(role, origin, " AND ".join(licences))
+                with self.store.temporary(what) as file:
+                    paths = {needed: medium.path for needed, medium in inputs.items()}
+                    recipe.make(paths, wanted.parameters, file)
+                    medium = self.store.take(file, provenance)
+                self.store.bind(name, medium)
+                return medium
+        except recipes.RecipeError as error:
+            raise MediaError(f"{what}: {wanted.recipe}: {error}") from None
+
+
+def user_paths(guest: Guest, wanted: UserFile) -> list[Path]:
+    """Where a user's file may be, best first: beside the guest's own, then in the folders of BRINGUP_MEDIA."""
+    folders = [Path(folder) for folder in os.environ.get("BRINGUP_MEDIA", "").split(os.pathsep) if folder]
+    beside = [guest.folder] if isinstance(guest.folder, Path) else []
+    return [(folder / wanted.file).absolute() for folder in (*beside, *folders)]
