@@ -178,6 +178,8 @@ class Typing(Table, frozen=True, kw_only=True):
     echo: bool = True
     """Each line typed is read back; without it nothing is checked."""
     line_end: str = "\n"
+    clear: str = "\x15"
+    """What makes the guest forget a line that came back wrong: Ctrl-U."""
 
 
 class Shell(Table, frozen=True, kw_only=True):

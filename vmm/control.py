@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from .inspect import TOPICS
 from .loop import Ending, Poller, Runner, Status
-from .terminal import Listener
+from .terminal import wait_for_clients
 
 REQUEST_MAXIMUM = 64 << 10
 NESTING_MAXIMUM = 64
@@ -193,12 +193,12 @@ def _command(request: object) -> tuple[str, dict[str, Any]]:
 
 
 class ControlServer:
-    """Listens on a Unix socket and serves its clients from the run loop's poller."""
+    """Listens on a Unix socket, or has one connection, and serves its clients from the run loop's poller."""
 
-    def __init__(self, path: Path, runner: Runner) -> None:
+    def __init__(self, where: Path | int, runner: Runner) -> None:
         self._runner = runner
         self._clients: list[Client] = []
-        self._listener = Listener(runner.poller, path, self._accepted)
+        self._listener = wait_for_clients(runner.poller, where, self._accepted)
         runner.on_event = self.event
         runner.controlled = True
 

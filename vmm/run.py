@@ -24,25 +24,27 @@ _SIGPIPE = 128 + 13
 
 
 class Endpoint(NamedTuple):
-    """Where a serial line goes: `stdio`, `pty`, `none` or `unix`, that one with a path."""
+    """Where a serial line goes: `stdio`, `pty`, `none` or `socket`, that one with a path or a descriptor."""
 
     kind: str
-    path: Path | None = None
+    where: Path | int | None = None
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """`stdio`, `pty`, `none` or `unix:PATH`."""
+    """`stdio`, `pty`, `none`, `unix:PATH` or `fd:N`."""
     if text in ("stdio", "pty", "none"):
         return Endpoint(text)
-    return Endpoint("unix", parse_socket(text, "not stdio, pty, none or unix:PATH"))
+    return Endpoint("socket", parse_socket(text, "not stdio, pty, none, unix:PATH or fd:N"))
 
 
-def parse_socket(text: str, complaint: str = "not unix:PATH") -> Path:
-    """The path of `unix:PATH`."""
-    scheme, _, path = text.partition(":")
-    if scheme != "unix" or not path:
+def parse_socket(text: str, complaint: str = "not unix:PATH or fd:N") -> Path | int:
+    """The path of `unix:PATH`, the number of `fd:N`."""
+    scheme, _, where = text.partition(":")
+    if scheme == "fd" and where.isdecimal() and len(where) < 10 and int(where) > 2:
+        return int(where)
+    if scheme != "unix" or not where:
         raise SpecError(complaint)
-    return Path(path)
+    return Path(where)
 
 
 def _option(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -94,11 +96,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--no-reboot", action="store_true", help="a reset ends the machine (status 10)")
     control = parser.add_argument_group("serial lines and control")
     control.add_argument(
-        "--serial", type=_option(parse_endpoint), action="append", metavar="stdio|pty|none|unix:PATH",
+        "--serial", type=_option(parse_endpoint), action="append", metavar="stdio|pty|none|unix:PATH|fd:N",
         help="COM1 (default stdio); once more for COM2 to COM4",
     )  # fmt: skip
-    control.add_argument("--qmp", type=_option(parse_socket), metavar="unix:PATH", help="control socket, QMP")
-    control.add_argument("--turns", type=_option(parse_socket), metavar="unix:PATH", help="the driver's socket")
+    control.add_argument("--qmp", type=_option(parse_socket), metavar="unix:PATH|fd:N", help="control socket, QMP")
+    control.add_argument("--turns", type=_option(parse_socket), metavar="unix:PATH|fd:N", help="the driver's socket")
     control.add_argument(
         "--budget-instructions", type=_option(spec.parse_count), metavar="N", help="end after so many (status 13)"
     )
@@ -232,8 +234,8 @@ def _line(endpoint: Endpoint, uart: int, runner: Runner) -> Any:
             pty = Pty(runner.poller, receive)
             print_error(f"COM{uart + 1} is {pty.path}")
             return pty
-        case Endpoint("unix", Path() as path):
-            return UnixLine(runner.poller, receive, path)
+        case Endpoint("socket", Path() | int() as where):
+            return UnixLine(runner.poller, receive, where)
         case _:
             return Unconnected()
 

@@ -346,13 +346,37 @@ class Listener:
                 self._path.unlink()
 
 
+class Inherited:
+    """A connected socket that whoever started this process left open: one client, from the start, and no file."""
+
+    def __init__(self, fd: int, accepted: Callable[[socket.socket], None]) -> None:
+        try:
+            os.set_inheritable(fd, False)
+            connection = socket.socket(fileno=fd)
+            connection.getpeername()
+        except OSError as error:
+            raise TerminalError(f"fd:{fd} is not a connected socket: {error.strerror}") from None
+        connection.setblocking(False)
+        accepted(connection)
+
+    def close(self) -> None:
+        """The connection is its user's."""
+
+
+def wait_for_clients(
+    poller: Poller, where: Path | int, accepted: Callable[[socket.socket], None]
+) -> Listener | Inherited:
+    """Clients of a Unix socket at a path or, of a descriptor, the one that is there."""
+    return Inherited(where, accepted) if isinstance(where, int) else Listener(poller, where, accepted)
+
+
 class UnixLine(_Line):
     """A Unix socket, one client at a time."""
 
-    def __init__(self, poller: Poller, receive: Callable[[bytes], int], path: Path) -> None:
+    def __init__(self, poller: Poller, receive: Callable[[bytes], int], where: Path | int) -> None:
         super().__init__(poller, receive)
         self._client: socket.socket | None = None
-        self._listener = Listener(poller, path, self._accepted)
+        self._listener = wait_for_clients(poller, where, self._accepted)
 
     def _accepted(self, connection: socket.socket) -> None:
         if self._client is not None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .loop import AIR_US, FLUSH_SECONDS, Ending, Runner, Status
 from .machine import CHANNELS, NEVER, UARTS, Exit, ExitKind, Limits
-from .terminal import Listener
+from .terminal import wait_for_clients
 
 VERSION = 1
 REQUEST_MAXIMUM = 1 << 20  # bytes of a request's body
@@ -105,7 +105,7 @@ def parse_request(body: bytes) -> Request:
 class TurnServer:
     """Listens for the one driver that a machine has, and runs the guest in its turns."""
 
-    def __init__(self, path: Path, runner: Runner) -> None:
+    def __init__(self, where: Path | int, runner: Runner) -> None:
         self._runner = runner
         self._connection: socket.socket | None = None
         self._received = bytearray()
@@ -114,7 +114,7 @@ class TurnServer:
         self._in_turn = False
         self._accepted_bytes: list[int] = []
         self._halted = False  # how the last turn ended
-        self._listener = Listener(runner.poller, path, self._accepted)
+        self._listener = wait_for_clients(runner.poller, where, self._accepted)
 
     # ---- the socket ----
 

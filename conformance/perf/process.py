@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 
 from bringup.conformance.perf.errors import PerfError
 from bringup.harness.console.turns import TurnsClient, TurnsError
+from bringup.harness.machine.processes import cpu_seconds
 
 T = TypeVar("T")
 
@@ -47,29 +48,6 @@ class Memory:
     def overhead(self) -> int:
         """The VMM's own."""
         return self.peak - self.guest
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, its ended threads among it, and of its living descendants.
-
-    From the kernel's clock of a process's CPU time, clock_getcpuclockid(3), which counts nanoseconds where
-    /proc/PID/stat has ticks of 10 ms; for a thread that runs it is as old as the kernel's last tick. 0 for a process
-    that is gone.
-    """
-    try:
-        own = time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED of the thread group: Linux, posix-timers_types.h
-    except OSError:
-        return 0.0
-    return own + sum(map(cpu_seconds, _children(pid)))
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                children += map(int, (task / "children").read_text().split())
-    return children
 
 
 def memory(pid: int, ram: int) -> Memory:

@@ -95,24 +95,27 @@ class Turn:
 class TurnsClient:
     """A connection to a machine's turns socket; a context manager."""
 
-    def __init__(self, path: Path | str, timeout: float = 10.0, greeting: float = 60.0) -> None:
-        """Connects, waiting up to `timeout` host seconds for the socket to appear, then `greeting` for its hello.
+    def __init__(self, where: Path | str | socket.socket, timeout: float = 10.0, greeting: float = 60.0) -> None:
+        """Takes a connected socket, or connects to the one at a path, waiting up to `timeout` host seconds for it to
+        appear. The machine's hello may take `greeting` seconds.
 
         Once connected there is no way back: a machine whose driver hangs up ends.
         """
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._path = path
+        connected = isinstance(where, socket.socket)
+        self._socket = where if isinstance(where, socket.socket) else socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._path = "the turns socket" if isinstance(where, socket.socket) else where
         self._buffer = bytearray()
         self._input: dict[int, bytes] = {}
         try:
-            self._connect(time.monotonic() + timeout)
+            if not connected:
+                self._connect(time.monotonic() + timeout)
             self._socket.settimeout(greeting)
             hello = self._frame()
             if len(hello) < _HELLO.size or hello[:1] != b"H":
-                raise TurnsError(f"{path} is not a turns socket")
+                raise TurnsError(f"{self._path} is not a turns socket")
             _, version, self.uarts, self.channels, self.count, self.time = _HELLO.unpack_from(hello)
             if version != VERSION:
-                raise TurnsError(f"{path} speaks version {version} of the turns protocol, not {VERSION}")
+                raise TurnsError(f"{self._path} speaks version {version} of the turns protocol, not {VERSION}")
         except BaseException:
             self._socket.close()
             raise

@@ -1,7 +1,8 @@
 """What a VMM is, as data: the types of `harness/vmms/<name>.toml` and of a team's own file (docs/vmm.md).
 
 Argument lists may hold `{name}`: a value of the machine that is asked for. The names are those of `options`, and for
-channels `{path}` (a Unix socket), `{fd}` (an inherited, connected socket).
+channels `{path}` (a Unix socket), `{fd}` (an inherited, connected socket). `{name,,}` is the value with its commas
+doubled, as QEMU wants them within options.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Control(Channel, frozen=True, kw_only=True):
     """Where the VMM is told to pause, to reset and to quit, and asked for registers."""
 
     protocol: ControlProtocol
+    stopped: bool = False
+    """The VMM waits for QMP's `cont` before the guest's first instruction, so that no event is missed."""
 
 
 class Capabilities(Table, frozen=True, kw_only=True):
@@ -85,7 +88,8 @@ class Vmm(Table, frozen=True, kw_only=True):
     """A command whose first line of output says which version this is."""
     options: Mapping[Name, tuple[str, ...]]
     """Arguments for each thing that a machine may have, used when it does: memory (`{memory}` bytes, `{mib}`), cpus,
-    cpu, kernel, initrd, append, disk, cdrom, floppy (`{file}`), seed, rtc, no_reboot, debug_exit, verbose."""
+    cpu, accel, kernel, initrd, append, modules (`{modules}`: "FILE TEXT,FILE TEXT", commas doubled), disk, cdrom,
+    floppy (`{file}`, `{index}`), seed, rtc, no_reboot, debug_exit. Only the values in parentheses have other names."""
     cpus: Mapping[str, str] = {}
     """The VMM's names of CPU models: ours to its."""
     channels: Mapping[str, Channel]

@@ -520,12 +520,12 @@ def test_a_bad_driver(kernel: Any, garbage: bytes, status: int, complaint: str) 
         (["--seed", "x"], "argument --seed: 'x': not a whole number"),
         (["--rtc", "soon"], "argument --rtc: 'soon': not a time such as"),
         (["--budget-instructions", "0"], "argument --budget-instructions: '0': not between 1 and 2^64 - 2"),
-        (["--serial", "tcp:1"], "argument --serial: 'tcp:1': not stdio, pty, none or unix:PATH"),
+        (["--serial", "tcp:1"], "argument --serial: 'tcp:1': not stdio, pty, none, unix:PATH or fd:N"),
         (["--serial", "stdio", "--serial", "stdio"], "--serial stdio: given twice"),
         (["--serial", "none"] * 5, "--serial: given 5 times, there are 4 serial ports"),
-        (["--qmp", "tcp:1"], "argument --qmp: 'tcp:1': not unix:PATH"),
+        (["--qmp", "tcp:1"], "argument --qmp: 'tcp:1': not unix:PATH or fd:N"),
         (["--qmp", "unix:no/where"], "cannot listen on unix:no/where: No such file or directory"),
-        (["--turns", "unix:"], "argument --turns: 'unix:': not unix:PATH"),
+        (["--turns", "unix:"], "argument --turns: 'unix:': not unix:PATH or fd:N"),
         (["--turns", "unix:t", "--clock", "host"], "--clock host: with --turns guest time is virtual"),
         (["--turns", "unix:t", "--serial", "stdio"], "--serial: with --turns the driver has all serial lines"),
         (["--kernel", "missing"], "cannot read the kernel missing: No such file or directory"),
@@ -571,8 +571,9 @@ def test_an_error_of_our_own_is_one_line_and_status_70(
     [
         ("stdio", Endpoint("stdio")),
         ("pty", Endpoint("pty")),
-        ("unix:a:b", Endpoint("unix", Path("a:b"))),
-        ("unix:/x", Endpoint("unix", Path("/x"))),
+        ("unix:a:b", Endpoint("socket", Path("a:b"))),
+        ("unix:/x", Endpoint("socket", Path("/x"))),
+        ("fd:3", Endpoint("socket", 3)),
     ],
 )
 def test_endpoints(text: str, endpoint: Endpoint) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from bringup.conformance.perf import measure
 from bringup.conformance.perf.errors import PerfError
-from bringup.conformance.perf.process import LINE_MAXIMUM, MIB, Process, TurnsProcess, cpu_seconds
+from bringup.conformance.perf.process import LINE_MAXIMUM, MIB, Process, TurnsProcess
 from bringup.conformance.perf.program import Workload
+from bringup.harness.machine.processes import cpu_seconds
 
 CRC = Workload("crc", "CRC-32", 5)
 READY, START, DONE = "@perf ready", "@perf start crc units=5", "@perf done"

@@ -1,0 +1,69 @@
+"""A VT100's screen, by pyte: for guests that draw on their serial line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pyte
+
+COLUMNS, LINES = 80, 25
+SEQUENCE_MAXIMUM = 256
+"""Bytes of an escape sequence; what is longer is none."""
+
+# ECMA-48 control strings (title, device control): nothing of them is on the screen. Parameters of control sequences.
+_STRING = re.compile(rb"\x1b[\]PX^_][^\x07\x1b]{0,256}(?:\x07|\x1b\\)")
+_LONG = re.compile(rb"\x1b\[[0-?]{64,}|\x1b[\]PX^_]")
+_UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]{0,64}|[\]PX^_][^\x07\x1b]{0,256}\x1b?)?\Z")
+
+
+class _Answering(pyte.Screen):
+    """A screen that answers what terminals are asked."""
+
+    def __init__(self, answer: Callable[[bytes], None]) -> None:
+        super().__init__(COLUMNS, LINES)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data.encode())
+
+
+class Screen:
+    """What a guest has drawn; bounded whatever it sends."""
+
+    def __init__(self, answer: Callable[[bytes], None]) -> None:
+        """`answer` is given what the terminal sends by itself: ESC[6n and ESC[c ask for that."""
+        self._screen = _Answering(answer)
+        self._stream = pyte.ByteStream(self._screen)
+        self._held = b""
+        self._lines = [""] * LINES
+        self.confused = 0
+        """How often the guest sent what no terminal takes."""
+
+    def feed(self, data: bytes) -> None:
+        """More of the guest's output."""
+        data = _STRING.sub(b"", self._held + data)
+        self._held = b""
+        unfinished = _UNFINISHED.search(data)
+        if unfinished is not None:
+            data, self._held = data[: unfinished.start()], unfinished[0]
+        try:
+            self._stream.feed(_LONG.sub(b"", data))
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError):  # pyte's, on nonsense
+            self.confused += 1
+            self._stream = pyte.ByteStream(self._screen)
+
+    def text(self) -> str:
+        """Its lines from the top, without the blanks at their ends."""
+        screen = self._screen
+        for number in screen.dirty:
+            if number < LINES:
+                row = screen.buffer[number]
+                self._lines[number] = "".join(row[column].data for column in range(COLUMNS)).rstrip()
+        screen.dirty.clear()
+        return "\n".join(self._lines)
+
+    @property
+    def cursor(self) -> tuple[int, int]:
+        """Line and column, from 0."""
+        return self._screen.cursor.y, self._screen.cursor.x

@@ -1,0 +1,1 @@
+"""Machines: VMM processes, started, watched, talked to and ended."""

@@ -1,0 +1,259 @@
+"""The two ways in which a machine runs: in turns of virtual time, and by itself in host time."""
+
+from __future__ import annotations
+
+import select
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from bringup.harness.console.turns import Event, Reason, TurnsClient, TurnsError
+from bringup.harness.limits import WATCHDOG, Deadline, Moment
+from bringup.harness.outcome import Blame
+
+from .ending import DEBUG_EXIT, KILLED, Ending, MachineError, from_status
+from .kept import Kept
+from .qmp import Qmp, QmpError
+from .wires import Wire
+
+TURN_NS = 100_000_000
+"""Guest nanoseconds that one turn may take, so that whoever waits hears of the host's clock and of Ctrl-C."""
+PARTING_SECONDS = 30.0
+"""Host seconds that a VMM has to end once it said that it will."""
+INPUT_MAXIMUM = 1 << 20
+"""Bytes typed that a machine has not taken yet."""
+TURNS_CHANNELS = ("serial0", "serial1", "serial2", "serial3", "debug")
+ENDINGS = {
+    Event.POWER_OFF: "power-off",
+    Event.RESET: "reset",
+    Event.TRIPLE_FAULT: "triple-fault",
+    Event.PANIC: "panic",
+    Event.DEBUG_EXIT: DEBUG_EXIT,
+    Event.INTERNAL: "internal-error",
+    Event.BUDGET: "budget",
+    Event.ENDED: KILLED,
+}
+SHUTDOWNS = {
+    "guest-shutdown": "power-off",
+    "guest-reset": "reset",
+    "guest-panic": "panic",
+    "host-qmp-quit": KILLED,
+    "host-qmp-system-reset": "reset",
+    "host-signal": KILLED,
+    "host-ui": KILLED,
+    "host-error": "internal-error",
+}
+"""Reasons of QMP's SHUTDOWN event (qapi/run-state.json, ShutdownCause)."""
+
+
+class Deliver(Protocol):
+    """Takes a channel's output, and the moment when it was complete."""
+
+    def __call__(self, channel: str, data: bytes, moment: Moment) -> None: ...
+
+
+class Link(ABC):
+    """A machine that runs."""
+
+    ending: Ending | None = None
+    halted = False
+    """The guest has halted, and only input can change that."""
+    resets = 0
+
+    @abstractmethod
+    def moment(self) -> Moment:
+        """Where the run stands."""
+
+    @abstractmethod
+    def send(self, channel: str, data: bytes) -> None:
+        """Input; it goes when the machine runs."""
+
+    @abstractmethod
+    def pump(self, deadline: Deadline, deliver: Deliver) -> None:
+        """Runs until there is output, an ending, or the deadline is spent."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Hangs up."""
+
+
+class TurnsLink(Link):
+    """In turns of virtual time (docs/turns.md)."""
+
+    def __init__(self, vmm: str, kept: Kept, client: TurnsClient, ended: Callable[[], Ending | None]) -> None:
+        self._vmm, self._kept, self._client, self._ended = vmm, kept, client, ended
+        self._pending: dict[int, bytes] = {}
+
+    def moment(self) -> Moment:
+        """Exact: between turns guest time stands still."""
+        return Moment(self._client.count, self._client.time, time.monotonic())
+
+    def send(self, channel: str, data: bytes) -> None:
+        """With the next turn."""
+        if channel not in TURNS_CHANNELS[:4]:
+            raise MachineError(f"{self._vmm}: nothing can be typed on the channel {channel}", Blame.HARNESS)
+        uart = TURNS_CHANNELS.index(channel)
+        self._pending[uart] = self._pending.get(uart, b"") + data
+        if len(self._pending[uart]) + self._client.unsent > INPUT_MAXIMUM:
+            raise MachineError(f"{self._vmm}: {channel} does not take what is typed", Blame.VMM)
+        self.halted = False
+
+    def pump(self, deadline: Deadline, deliver: Deliver) -> None:
+        """One turn."""
+        if self.ending is not None or self.halted:
+            return
+        now = self.moment()
+        pending, self._pending = self._pending, {}
+        left = TURN_NS if deadline.guest_ns is None else min(deadline.guest_ns - self._client.time, TURN_NS)
+        before = self._client.unsent
+        try:
+            turn = self._client.turn(
+                pending,
+                instructions=None if deadline.instructions is None
+                else max(deadline.instructions - self._client.count, 0),
+                guest_ns=max(left, 0),
+                timeout=deadline.remaining_host(now.host) or WATCHDOG,
+            )  # fmt: skip
+        except TurnsError as error:
+            self._failed(error)
+            return
+        after = self.moment()
+        for name, channel in zip(TURNS_CHANNELS, turn.channels, strict=False):
+            if channel.data:
+                deliver(name, channel.data, after)
+        if turn.status is not None:
+            self.ending = Ending(ENDINGS.get(turn.event, "exit"), turn.status, turn.text)
+        elif turn.event is Event.RESET:
+            self.resets += 1
+        elif turn.reason is Reason.HALTED:
+            typed = before + sum(map(len, pending.values()))
+            self.halted = self._client.unsent in (0, typed) and not any(c.data for c in turn.channels)
+
+    def _failed(self, error: TurnsError) -> None:
+        """The machine is gone; it is one that died or one that does not keep to the protocol."""
+        self.ending = self._ended()
+        if self.ending is None:
+            raise MachineError(f"{self._vmm}: {error}; it said: {self._kept.said() or 'nothing'}", Blame.VMM)
+
+    def close(self) -> None:
+        """The machine ends."""
+        self._client.close()
+
+
+class HostLink(Link):
+    """By itself, in host time: its channels are polled."""
+
+    def __init__(
+        self, vmm: str, kept: Kept, wires: Mapping[str, Wire], control: Qmp | None, ended: Callable[[], Ending | None]
+    ) -> None:
+        self._vmm, self._kept, self._wires, self._control, self._ended = vmm, kept, wires, control, ended
+        self._pending: dict[str, bytes] = {}
+        self._poll = select.poll()
+        self._watched: dict[int, str] = {}
+        for name, wire in wires.items():
+            self._watch(name, wire, 0)
+        if control is not None:
+            self._poll.register(control, select.POLLIN)
+        self._poll.register(kept, select.POLLIN)
+        self._parting: float | None = None
+
+    def _watch(self, name: str, wire: Wire, more: int) -> None:
+        self._watched[wire.fileno()] = name
+        self._poll.register(wire, select.POLLIN | more)
+
+    def moment(self) -> Moment:
+        """Of the host's clock."""
+        return Moment(None, None, time.monotonic())
+
+    def send(self, channel: str, data: bytes) -> None:
+        """As much as the channel takes now, the rest while the machine is waited for."""
+        if channel not in self._wires:
+            raise MachineError(f"{self._vmm}: the machine has no channel {channel}", Blame.HARNESS)
+        self._pending[channel] = self._pending.get(channel, b"") + data
+        if len(self._pending[channel]) > INPUT_MAXIMUM:
+            raise MachineError(f"{self._vmm}: {channel} does not take what is typed", Blame.VMM)
+        self._flush(channel)
+
+    def _flush(self, channel: str) -> None:
+        wire, data = self._wires[channel], self._pending.pop(channel, b"")
+        if wire.at_end or not data:
+            return
+        rest = data[wire.write(data) :]
+        if rest:
+            self._pending[channel] = rest
+        self._watch(channel, wire, select.POLLOUT if rest else 0)
+
+    def pump(self, deadline: Deadline, deliver: Deliver) -> None:
+        """Waits for the first output, and takes what there is then, at most 64 KiB of each channel."""
+        while self.ending is None:
+            now = time.monotonic()
+            left = deadline.remaining_host(now)
+            if self._parting is not None:
+                left = max(self._parting - now, 0) if left is None else min(left, max(self._parting - now, 0))
+            ready = self._poll.poll(None if left is None else left * 1000)
+            news = False
+            for fd, events in ready:
+                name = self._watched.get(fd)
+                if name is not None:
+                    news |= self._exchange(name, events, deliver)
+                elif self._control is not None and fd == self._control.fileno():
+                    self._listen()
+                elif self._kept.look() is not None:
+                    self._poll.unregister(fd)
+            self._part()
+            if news or not ready:
+                return
+
+    def _exchange(self, name: str, events: int, deliver: Deliver) -> bool:
+        wire = self._wires[name]
+        if events & select.POLLOUT:
+            self._flush(name)
+        if not events & ~select.POLLOUT:
+            return False
+        try:
+            data = wire.read()
+        except BlockingIOError:
+            return False
+        if data:
+            deliver(name, data, self.moment())
+        else:
+            self._poll.unregister(wire)
+            del self._watched[wire.fileno()]
+        return bool(data)
+
+    def _listen(self) -> None:
+        assert self._control is not None  # noqa: S101, it is watched
+        try:
+            self._control.read()
+        except QmpError as error:
+            raise MachineError(f"{self._vmm}: its control socket: {error}", Blame.VMM) from None
+        if not self._control.open:
+            self._poll.unregister(self._control)
+
+    def _part(self) -> None:
+        """The machine has ended once its process has, and all that it said is here."""
+        if self._kept.exit is not None and self._watched and self._parting is None:
+            self._parting = time.monotonic() + PARTING_SECONDS
+        over = self._parting is not None and time.monotonic() >= self._parting
+        if self._kept.exit is not None and (not self._watched or over):
+            if self._control is not None and self._control.open:
+                self._listen()
+            self.ending = self._ended()
+
+    def close(self) -> None:
+        """Hangs up."""
+        for wire in self._wires.values():
+            wire.close()
+
+
+def ending_of(kept: Kept, control: Qmp | None, meanings: Mapping[str, str], *, ours: bool, debug_exit: bool) -> Ending:
+    """The ending of a VMM whose process has ended: what it said over QMP, then what its status says."""
+    assert kept.exit is not None  # noqa: S101, a caller's mistake
+    status, output = kept.exit.status, kept.exit.output
+    for event in reversed(control.events if control is not None else []):
+        data = event.get("data")
+        reason = str(data.get("reason", "")) if isinstance(data, dict) else ""
+        if event["event"] == "SHUTDOWN" and reason in SHUTDOWNS and not ours and status >= 0:
+            return Ending(SHUTDOWNS[reason], status, "")
+    return from_status(status, output, meanings, ours=ours, debug_exit=debug_exit)

@@ -1,0 +1,299 @@
+"""A machine: a VMM's process that runs one guest, from start to end, with its consoles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from bringup.guests.definition import Death, Limit
+from bringup.harness.console.deaths import Fatality
+from bringup.harness.console.log import Log
+from bringup.harness.console.turns import TurnsClient, TurnsError
+from bringup.harness.limits import Deadline, Moment, Scale
+from bringup.harness.outcome import Blame
+from bringup.harness.vmms.loader import LoadedVmm, VmmError
+
+from . import command as command_line
+from .ending import KILLED, Ending, MachineError
+from .folder import SocketFolder
+from .kept import Exit, Kept
+from .link import HostLink, Link, TurnsLink, ending_of
+from .qmp import Qmp, QmpError
+from .settings import Settings
+from .wires import Wire
+
+if TYPE_CHECKING:
+    from bringup.guests.definition import Console as ConsoleDefinition
+    from bringup.harness.console.console import Console
+
+TURNS = "turns"
+CONNECT_SECONDS = 60.0
+"""Host seconds, before scaling, that a VMM may take to open its channels."""
+PARTING_SECONDS = 10.0
+"""Host seconds, before scaling, that a VMM that ends by itself, or is asked to, may take."""
+NOTES_MAXIMUM = 100
+
+
+class Machine:
+    """A context manager; after `close` no process, socket or file of it is left."""
+
+    def __init__(
+        self, vmm: LoadedVmm, settings: Settings, command: Sequence[str], kept: Kept, control: Qmp | None, scale: Scale
+    ) -> None:
+        """`start` makes one."""
+        self.vmm, self.settings, self.command = vmm, settings, tuple(command)
+        self.pid = kept.pid
+        """Of the VMM's process."""
+        self.ending: Ending | None = None
+        """None while it lives."""
+        self.notes: list[str] = []
+        """Titles of deaths that end nothing, each once, in order."""
+        self.logs: dict[str, Log] = {}
+        """What came from each channel."""
+        self.size = 0
+        """Bytes that came from all channels."""
+        self.consoles: list[Console] = []
+        self._kept, self._control, self._scale = kept, control, scale
+        self._time = vmm.definition.capabilities.time
+        self._link: Link
+        self._listeners: dict[str, list[Callable[[bytes, Moment], None]]] = {}
+        self._stack = ExitStack()
+        self._closing = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- time ----
+
+    def moment(self) -> Moment:
+        """Where the run stands."""
+        return self._link.moment()
+
+    def deadline(self, limit: Limit) -> Deadline:
+        """A limit that begins now."""
+        return Deadline(limit, self.moment(), self._time, self._scale)
+
+    @property
+    def halted(self) -> bool:
+        """The guest has halted and only input can change that."""
+        return self._link.halted
+
+    @property
+    def resets(self) -> int:
+        """How often the guest has reset the machine and gone on."""
+        return self._link.resets
+
+    # ---- what comes and goes ----
+
+    def pump(self, deadline: Deadline) -> None:
+        """Lets it run (a turn), or waits for it, until there is output on a channel, an ending, or the deadline is
+        spent. MachineError: the VMM breaks its protocols."""
+        if self.ending is None:
+            self._link.pump(deadline, self._deliver)
+            self.ending = self._link.ending
+
+    def send(self, channel: str, data: bytes) -> None:
+        """Input for a channel."""
+        self._link.send(channel, data)
+
+    def listen(self, channel: str, listener: Callable[[bytes, Moment], None]) -> None:
+        """Calls with each piece of a channel's output, and the moment by which it had come."""
+        self._listeners.setdefault(channel, []).append(listener)
+
+    def console(
+        self, channel: str, about: ConsoleDefinition | None = None, *, deaths: Sequence[Death] = (), chatter: str = ""
+    ) -> Console:
+        """A console on a channel; `about` is the guest's, `deaths` and `chatter` its family's."""
+        from bringup.harness.console.console import Console
+
+        return Console(self, channel, about, deaths=deaths, chatter=chatter)
+
+    @property
+    def fatality(self) -> Fatality | None:
+        """What the guest said that is beyond help: the first that was seen on any console."""
+        return next((console.deaths.fatality for console in self.consoles if console.deaths.fatality), None)
+
+    @property
+    def dying(self) -> bool:
+        """A line that still grows has a death in it."""
+        return any(console.deaths.growing for console in self.consoles)
+
+    def settle(self) -> bool:
+        """Lines that grew are as long as they get; True when that is the guest's death."""
+        for console in self.consoles:
+            console.deaths.settle()
+        return self.fatality is not None
+
+    def note(self, text: str) -> None:
+        """Something worth keeping that ends nothing."""
+        if text not in self.notes and len(self.notes) < NOTES_MAXIMUM:
+            self.notes.append(text)
+
+    def _deliver(self, channel: str, data: bytes, moment: Moment) -> None:
+        self.size += len(data)
+        self.logs.setdefault(channel, Log()).append(data, moment)
+        for listener in self._listeners.get(channel, ()):
+            listener(data, moment)
+
+    # ---- looking inside ----
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the VMM's processes."""
+        return self._kept.cpu_seconds()
+
+    @property
+    def exit(self) -> Exit | None:
+        """What became of the VMM's process; None while there is one."""
+        return self._kept.exit
+
+    def said(self) -> str:
+        """The VMM's own output, its middle left out when that is much."""
+        return self._kept.output()
+
+    def inspect(self, seconds: float) -> Mapping[str, str]:
+        """Registers and the like, as text by name; {} when the VMM has no control socket or does not answer in so
+        many host seconds."""
+        found: dict[str, str] = {}
+        if self._control is None or self.ending is not None:
+            return found
+        deadline = time.monotonic() + seconds
+        for name, query in (("registers", "info registers"), ("exits", "info exits"), ("status", "info status")):
+            with suppress(QmpError):
+                arguments = {"command-line": query}
+                text = self._control.execute(
+                    "human-monitor-command", arguments, seconds=max(deadline - time.monotonic(), 0)
+                )
+                if isinstance(text, str) and text.strip() and not text.startswith(("unknown command", "info ")):
+                    found[name] = text.replace("\r\n", "\n")
+        return found
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """Ends it, each means bounded in time: QMP's quit, the turns socket's end, SIGTERM, SIGKILL. Then everything
+        is reaped and `ending` is known. A second call does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        patience = PARTING_SECONDS * self._scale.factor
+        with self._stack:
+            ours = self.ending is None and self._kept.look() is None
+            if ours and self._control is not None:
+                with suppress(QmpError):
+                    self._control.execute("quit", seconds=patience)
+            self._link.close()
+            if not ours:
+                self._kept.wait(patience)
+            self._kept.close(patience)
+            if self.ending is None:
+                self.ending = self._ended(ours=ours)
+
+    def _ended(self, *, ours: bool = False) -> Ending | None:
+        """How, if the VMM's process has ended or does so in a moment."""
+        if self._kept.wait(PARTING_SECONDS * self._scale.factor) is None:
+            return Ending(KILLED, 0, "") if ours else None
+        definition = self.vmm.definition
+        return ending_of(self._kept, self._control, definition.statuses, ours=ours, debug_exit=self.settings.debug_exit)
+
+
+def start(vmm: LoadedVmm, settings: Settings, *, scale: Scale, folder: Path | None = None) -> Machine:
+    """Starts a machine and connects to it. `folder`: where sockets may lie that the VMM cannot inherit.
+
+    MachineError: its text and blame say why not; nothing is left of it then.
+    """
+    with ExitStack() as stack:
+        machine = _start(vmm, settings, scale, folder, stack)
+        machine._stack = stack.pop_all()
+        return machine
+
+
+def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None, stack: ExitStack) -> Machine:
+    definition = vmm.definition
+    made: list[Path] = []
+
+    def folder() -> Path:
+        if not made:
+            try:
+                sockets = SocketFolder(parent)
+            except OSError as error:
+                raise MachineError(f"no folder for the sockets of {vmm.name}: {error}", Blame.HOST) from None
+            stack.callback(sockets.close)
+            made.append(sockets.path)
+        return made[0]
+
+    try:
+        command = [*command_line.command(definition, settings)]
+        wires = {}
+        names = [TURNS] if TURNS in definition.channels else settings.channels
+        for name in names:
+            if name not in definition.channels:
+                raise VmmError(f"{vmm.name}: channels: there is no {name}")
+            wires[name] = Wire(name, definition.channels[name], folder)
+            stack.callback(wires[name].close)
+        control_wire = None
+        if definition.control is not None:
+            control_wire = Wire("control", definition.control, folder)
+            stack.callback(control_wire.close)
+    except VmmError as error:
+        raise MachineError(str(error), Blame.VMM) from None
+    everything = [*wires.values(), *([control_wire] if control_wire is not None else [])]
+    for wire in everything:
+        command += wire.arguments
+    inherited = [wire.inherited.fileno() for wire in everything if wire.inherited is not None and not wire.standard]
+    standard = [wire.inherited.fileno() for wire in everything if wire.inherited is not None and wire.standard]
+    kept = Kept(
+        command,
+        vmm.environment(),
+        descriptors=inherited,
+        standard=standard[0] if standard else None,
+        folder=made[0] if made else None,
+    )
+    stack.callback(kept.close, 0.0)
+    deadline = time.monotonic() + CONNECT_SECONDS * scale.factor
+    for wire in everything:
+        wire.connect(vmm.name, kept, deadline)
+    control = None
+    if control_wire is not None:
+        control = Qmp(control_wire.take())
+        stack.callback(control.close)
+    machine = Machine(vmm, settings, command, kept, control, scale)
+    try:
+        machine._link = _link(machine, kept, wires, control, deadline)
+    except (TurnsError, QmpError) as error:
+        kept.wait(PARTING_SECONDS if "hung up" in str(error) else 0)
+        raise MachineError(f"{vmm.name}: {_why(error, kept)}", Blame.VMM) from None
+    stack.callback(machine._link.close)
+    return machine
+
+
+def _link(machine: Machine, kept: Kept, wires: Mapping[str, Wire], control: Qmp | None, deadline: float) -> Link:
+    link: Link
+    left = max(deadline - time.monotonic(), 0.001)
+    if TURNS in wires:
+        client = TurnsClient(wires[TURNS].take(), greeting=left)
+        link = TurnsLink(machine.vmm.name, kept, client, machine._ended)
+    else:
+        link = HostLink(machine.vmm.name, kept, wires, control, machine._ended)
+    if control is not None:
+        control.negotiate(left)
+        about = machine.vmm.definition.control
+        if about is not None and about.stopped:
+            control.execute("cont", seconds=left)
+    return link
+
+
+def _why(error: Exception, kept: Kept) -> str:
+    """What went wrong at the start, in one line: the VMM's own last words are worth more than ours."""
+    said = kept.said()
+    if kept.exit is not None:
+        return f"it ended with status {kept.exit.status} at its start{': ' if said else ''}{said}"
+    return f"{error}; it said: {said or 'nothing'}"

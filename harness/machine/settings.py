@@ -1,0 +1,37 @@
+"""The machine that is asked for, as pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bringup.guests.definition import DriveKind
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `harness/vmms/*.toml` has options for; None and empty: not asked for."""
+
+    memory: int
+    """Bytes."""
+    cpus: int = 1
+    cpu: str | None = None
+    """CPU model, by our names."""
+    accel: str | None = None
+    kernel: Path | None = None
+    initrd: Path | None = None
+    modules: tuple[tuple[Path, str], ...] = ()
+    """Of a multiboot kernel, each with its arguments."""
+    append: str = ""
+    """The kernel's command line."""
+    drives: tuple[tuple[DriveKind, Path], ...] = ()
+    seed: int | None = None
+    rtc: str | None = None
+    """The date at power-on, `2027-01-01T00:00:00`."""
+    no_reboot: bool = True
+    """A reset ends the machine."""
+    debug_exit: bool = False
+    """isa-debug-exit at port F4h."""
+    channels: tuple[str, ...] = ("serial0",)

@@ -1,0 +1,105 @@
+"""VMMs by name or by file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from bringup.guests import typed_toml
+from bringup.harness.errors import HarnessError
+
+from .definition import Vmm
+
+VERSION_SECONDS = 60.0
+"""Host seconds that a VMM may take to say which version it is."""
+
+
+class VmmError(HarnessError):
+    """A VMM that is not known, or whose file is wrong; one line: file, line, key."""
+
+
+@dataclass(frozen=True)
+class LoadedVmm:
+    """A VMM's file, read."""
+
+    definition: Vmm
+    path: Path | Traversable
+    text: str
+    """As it was read: kept with the results."""
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The VMM's name."""
+        return self.definition.name
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """These arguments with the interpreter that runs us in place of `{python}`."""
+        return tuple(argument.replace("{python}", sys.executable) for argument in arguments)
+
+    def environment(self) -> dict[str, str]:
+        """Ours, and what the file adds."""
+        return {**os.environ, **self.definition.environment}
+
+    def version(self) -> str:
+        """What it says that it is; VmmError when it cannot be run or says nothing. Asked once in a process."""
+        try:
+            return _version(self.command(*self.definition.version), tuple(self.definition.environment.items()))
+        except VmmError as error:
+            raise VmmError(f"{self.name}: {error}") from None
+
+
+@cache
+def _version(command: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=VERSION_SECONDS,
+            env={**os.environ, **dict(environment)},
+        )
+    except OSError as error:
+        raise VmmError(f"{command[0]}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise VmmError(f"`{' '.join(command)}` did not end in {VERSION_SECONDS:.0f} s") from None
+    line = done.stdout.decode(errors="replace").partition("\n")[0].strip()
+    if done.returncode or not line:
+        raise VmmError(f"`{' '.join(command)}` said nothing and ended with status {done.returncode}")
+    return "".join(char for char in line if char.isprintable())[:200]
+
+
+def names() -> list[str]:
+    """Of the VMMs that come with this package: our own first."""
+    files = resources.files("bringup.harness.vmms").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def load(name_or_path: str) -> LoadedVmm:
+    """A shipped VMM by its name, or one in a file: a path ends in `.toml` or has a slash. VmmError."""
+    if name_or_path.endswith(".toml") or "/" in name_or_path:
+        return _read(Path(name_or_path))
+    if name_or_path not in names():
+        known = ", ".join(names())
+        raise VmmError(f"VMM {name_or_path!r} is not known; known are {known}, and files: a path ends in .toml")
+    return _read(resources.files("bringup.harness.vmms") / f"{name_or_path}.toml")
+
+
+def _read(path: Path | Traversable) -> LoadedVmm:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise VmmError(f"{path}: {error.strerror}") from None
+    try:
+        definition = typed_toml.decode(content, Vmm, str(path))
+    except typed_toml.TomlError as error:
+        raise VmmError(str(error)) from None
+    return LoadedVmm(definition, path, content.decode(), hashlib.sha256(content).hexdigest())
