@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -40,7 +40,8 @@ from bringup.harness.media.store import (
 STALE = 24 * 3600
 """Seconds after which an index is fetched anew before a package is looked up in it."""
 
-_WRONG = re.compile("Hash Sum mismatch|unexpected size|not signed|NO_PUBKEY|invalid signature|signatures were invalid")
+_UNSIGNED = re.compile("not signed|NO_PUBKEY|EXPKEYSIG|REVKEYSIG|BADSIG|signatures? (?:was|were|couldn't be|is|are)")
+_WRONG = re.compile(rf"Hash Sum mismatch|unexpected size|{_UNSIGNED.pattern}")
 """apt's words for content that is there and is not what it should be."""
 
 # What the machine's configuration may hold that does not belong here, and how strict we are.
@@ -98,8 +99,19 @@ class Archive:
         self._prepare()
 
     def update(self) -> None:
-        """Fetches the index."""
-        self._apt(["apt-get", "update"], f"the index of Debian {self.release}")
+        """Fetches the index. A suite of updates whose index cannot be had, such as one that its mirror is changing
+        just now, is done without, until the next time, and that is said; a wrong signature is an error."""
+        command, what = ["apt-get", "update"], f"the index of Debian {self.release}"
+        try:
+            self._apt(command, what)
+        except MediaError as error:
+            entries = self._entries()
+            alone = {name: text for name in entries if (text := sources.alone(entries[name], self.release))}
+            if _UNSIGNED.search(str(error)) or not alone or alone == entries:
+                raise
+            self._write(alone)
+            self._apt(command, what)
+            self.progress.note(f"{error}; without its updates")
         self._stamp.touch()
 
     def is_stale(self) -> bool:
@@ -135,12 +147,19 @@ class Archive:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             (self.folder / "status").touch()
             (self.folder / "apt.conf").write_text(_CONFIGURATION)
-            if {path.name: path.read_text() for path in (self.folder / "sources").iterdir()} != entries:
-                self._stamp.unlink(missing_ok=True)
-                for path in (self.folder / "sources").iterdir():
-                    path.unlink()
-                for name, text in entries.items():
-                    (self.folder / "sources" / name).write_text(text)
+            if self._entries() != entries:
+                self._write(entries)
+
+    def _entries(self) -> dict[str, str]:
+        """The source files that apt is told of: name to text."""
+        return {path.name: path.read_text() for path in (self.folder / "sources").iterdir()}
+
+    def _write(self, entries: Mapping[str, str]) -> None:
+        self._stamp.unlink(missing_ok=True)
+        for path in (self.folder / "sources").iterdir():
+            path.unlink()
+        for name, text in entries.items():
+            (self.folder / "sources" / name).write_text(text)
 
     def _apt(self, command: Sequence[str], what: str, cwd: Path | None = None) -> str:
         """Runs one of apt's programs and returns its output; MediaError with apt's own first error."""

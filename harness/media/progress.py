@@ -62,4 +62,4 @@ class Bar:
 
     def note(self, line: str) -> None:
         """Prints."""
-        self._console.print(f"bringup: {line}", highlight=False, markup=False)
+        self._console.print(f"bringup: {line}", highlight=False, markup=False, soft_wrap=True)

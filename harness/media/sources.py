@@ -32,6 +32,17 @@ def one_line(text: str, own: str, release: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def alone(text: str, release: str) -> str:
+    """Of entries made here, only what is of the release itself and not of its updates."""
+    if re.search(r"^Types:", text, re.MULTILINE):
+        paragraphs = (
+            re.sub(rf"^(Suites:).*\b{release}(?!-).*$", rf"\1 {release}", paragraph, flags=re.MULTILINE)
+            for paragraph in text.split("\n\n")
+        )
+        return "\n\n".join(paragraph for paragraph in paragraphs if f"Suites: {release}\n" in paragraph)
+    return "".join(f"{line}\n" for line in text.splitlines() if f" {release} main" in line)
+
+
 def deb822(text: str, own: str, release: str) -> str:
     """The same for a `.sources` file."""
     text = re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bringup.harness.media.sources import deb822, one_line
+from bringup.harness.media.sources import alone, deb822, one_line
 
 MIRROR = "http://mirror.example/debian"
 
@@ -61,6 +61,23 @@ Components: main
         "Signed-By: \n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n -----END PGP PUBLIC KEY BLOCK-----\n"
         f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm bookworm-updates\nComponents: main\nTargets: Packages\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("deb [a=b] m bookworm main\ndeb [a=b] m bookworm-updates main\n", "deb [a=b] m bookworm main\n"),
+        ("deb [a=b] m bookworm-security main\n", ""),
+        ("Types: deb\nURIs: m\nSuites: bookworm-security\nComponents: main\n", ""),
+        (
+            "Types: deb\nURIs: m\nSuites: bookworm bookworm-updates\nComponents: main\n\n"
+            "Types: deb\nURIs: s\nSuites: bookworm-security\nComponents: main\n",
+            "Types: deb\nURIs: m\nSuites: bookworm\nComponents: main\n",
+        ),
+    ],
+)
+def test_the_release_without_its_updates(text: str, expected: str) -> None:
+    assert alone(text, "bookworm").rstrip() == expected.rstrip()
 
 
 def test_a_machine_that_is_not_debian_offers_only_what_it_names() -> None:
