@@ -1,8 +1,8 @@
 """The schema of records, version 0 (docs/records.md). One line of JSON is one record; `type` says which.
 
 A file of records begins with `run`. Each attempt at a guest or a test is a `start` and, unless whoever ran it was
-killed, an `end`, with `rung` lines between; `attempt` ties them together. Readers skip types and fields that they do
-not know; a field that changes its meaning changes VERSION.
+killed, an `end`, with `machine`, `rung` and `note` lines between; `attempt` ties them together. Readers skip types and
+fields that they do not know; a field that changes its meaning changes VERSION.
 """
 
 from __future__ import annotations
@@ -88,20 +88,26 @@ class Start(Entry, frozen=True, kw_only=True, tag="start"):
     kind: Literal["boot", "test", "behaviour"]
     guest: str
     test: str
-    vmm: VmmUsed | None = None
+    vmm: str = ""
+    worker: str = ""
+    repeat: str = ""
+    """The command line that does it again."""
+
+
+class MachineStarted(Entry, frozen=True, kw_only=True, tag="machine"):
+    """An attempt's machine runs. An attempt may have several, one after the other."""
+
+    attempt: str
+    vmm: VmmUsed
+    command: tuple[str, ...]
+    pid: int
     media: Mapping[str, MediumUsed] = {}
+    """By role."""
     definition: str = ""
     """sha256 of the guest's file."""
     segment: str = ""
     """sha256 over the hashes of all media: where it changes, a new segment of the history begins."""
-    command: tuple[str, ...] = ()
-    """What started the machine."""
-    repeat: str = ""
-    """The command line that does it again."""
     seed: int | None = None
-    worker: str = ""
-    pid: int = 0
-    """Of the machine, once there is one."""
 
 
 class RungReached(Entry, frozen=True, kw_only=True, tag="rung"):
@@ -155,7 +161,7 @@ class Finish(Entry, frozen=True, kw_only=True, tag="finish"):
     interrupted: bool = False
 
 
-Record = Run | Start | RungReached | Note | End | Finish
+Record = Run | Start | MachineStarted | RungReached | Note | End | Finish
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
