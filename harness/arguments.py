@@ -1,11 +1,15 @@
 """What the subcommands of `bringup` have in common on their command lines."""
 
 import argparse
+import re
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 from bringup.guests.definition import Guest
 from bringup.guests.loader import GuestError, load
+from bringup.harness.vmms.loader import LoadedVmm, VmmError
+from bringup.harness.vmms.loader import load as load_vmm
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,3 +35,27 @@ def guest_argument(name: str) -> Guest:
         return load(name)
     except GuestError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def vmm_argument(name: str) -> LoadedVmm:
+    """The VMM of this name or file."""
+    try:
+        return load_vmm(name)
+    except VmmError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def media_argument(text: str) -> tuple[str, Path]:
+    """ROLE=FILE."""
+    role, equals, file = text.partition("=")
+    if not equals or not role or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=FILE")
+    return role, Path(file)
+
+
+def size_argument(text: str) -> int:
+    """Bytes, of a size such as 512M or 2G."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([MG])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 2G")
+    return int(match[1]) << (20 if match[2] == "M" else 30)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from bringup.harness.machine.machine import Machine
 
 _Base: Any = SpawnBase  # its stubs know no limits, and not the methods that are made for subclasses
-Timeout: TypeAlias = "Limit | float | None"
-"""-1: the console's own; None: no limit; a number: seconds of guest time, of host time where the VMM has no other."""
+Timeout: TypeAlias = "Deadline | Limit | float | None"
+"""-1: the console's own; None: no limit; a number: seconds of guest time, of host time where the VMM has no other; a
+Deadline: a limit that has begun already."""
 
 PATIENCE = Limit(guest=30.0)
 """The limit of a wait that states none: pexpect's."""
@@ -177,6 +178,8 @@ class Console(_Base):  # type: ignore[misc]
     def _deadline(self, timeout: Timeout) -> Deadline:
         if timeout == -1:
             timeout = self.timeout
+        if isinstance(timeout, Deadline):
+            return timeout
         if timeout is None:
             return self.machine.deadline(Limit())
         return self.machine.deadline(timeout if isinstance(timeout, Limit) else Limit(guest=max(timeout, 0.0)))

@@ -24,7 +24,7 @@ class Fatality(NamedTuple):
     channel: str
 
 
-class GuestDied(Exception):  # noqa: N818, what happened, and not an error of ours
+class GuestDied(Exception):
     """The guest said that it is beyond help."""
 
     def __init__(self, fatality: Fatality) -> None:

@@ -22,8 +22,12 @@ PIECE = 256
 """Characters that are compared at a time."""
 
 
-class TypingFailed(Exception):  # noqa: N818
-    """What was typed did not come back whole, as often as it was tried."""
+class TypingFailed(Exception):
+    """What was typed did not come back whole, as often as it was tried; `heard` is what did, at last."""
+
+    def __init__(self, text: str, heard: str) -> None:
+        super().__init__(text)
+        self.heard = heard
 
 
 class Keyboard:
@@ -60,7 +64,8 @@ class Keyboard:
             self._clear()
         raise TypingFailed(
             f"{self._console.channel}: {line!r} was typed {TRIES} times and did not come back; "
-            f"{'this did: ' + repr(heard[-200:]) if heard else 'nothing did'}"
+            f"{'this did: ' + repr(heard[-200:]) if heard else 'nothing did'}",
+            heard,
         )
 
     def _echoed(self, line: str, limit: Limit) -> bool:

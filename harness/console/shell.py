@@ -30,7 +30,7 @@ class CommandResult:
     status: int
 
 
-class CommandFailed(Exception):  # noqa: N818
+class CommandFailed(Exception):
     """A command whose exit status is not 0."""
 
     def __init__(self, result: CommandResult) -> None:

@@ -28,7 +28,7 @@ class MediaError(HarnessError):
     """Media that cannot be had."""
 
 
-class MediaMissing(MediaError):  # noqa: N818, it is no fault: a test that wants them is skipped
+class MediaMissing(MediaError):
     """Media that cannot be had on this machine, or not now: what needs them is left out, with this reason."""
 
 

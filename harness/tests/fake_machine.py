@@ -18,11 +18,8 @@ PROMPT = b"bringup# \x1b[6n"
 class Machine:
     """Counts 1000 instructions and as many nanoseconds a turn."""
 
-    def __init__(self, path: str) -> None:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            listener.listen(1)
-            self.connection, _ = listener.accept()
+    def __init__(self, fd: int) -> None:
+        self.connection = socket.socket(fileno=fd)
         self.count = 0
         self.frame(struct.pack("<cHBBQQ", b"H", 1, 4, 5, 0, 0))
 
@@ -63,7 +60,10 @@ def pieces(mode: str) -> Iterator[bytes]:
     yield b"sion 6.1.0\r\n"
     if mode == "falls":
         return
-    yield b"bringup: init\r\n" + PROMPT
+    yield b"bringup: init\r\n"
+    if mode == "panics":
+        yield b"[    0.5] Kernel panic - not syncing: oh no\r\n[    0.6] CPU: 0"
+    yield PROMPT
 
 
 def main() -> None:
@@ -71,8 +71,11 @@ def main() -> None:
     if mode == "refuses":
         print("bringup run: --kernel: not a bzImage", file=sys.stderr)
         sys.exit(2)
-    [path] = [word.removeprefix("--turns=unix:") for word in sys.argv if word.startswith("--turns=unix:")]
-    machine = Machine(path)
+    if "--version" in sys.argv:
+        print("fake 1")
+        sys.exit()
+    [fd] = [word.removeprefix("--turns=fd:") for word in sys.argv if word.startswith("--turns=fd:")]
+    machine = Machine(int(fd))
     if mode == "garbage":
         machine.request()
         machine.frame(b"what?")
@@ -102,9 +105,8 @@ def main() -> None:
             continue
         command, line, echo = line[:-1], b"", taken.replace(b"\n", b"\r\n")
         if command == b"poweroff -f" and mode != "deaf":
-            status = 3 if mode == "lies" else 0
-            machine.answer(EVENT, echo + b"[    1.0] reboot: Power down\r\n", POWER_OFF, status, taken=len(taken))
-            sys.exit(status)
+            machine.answer(EVENT, echo + b"[    1.0] reboot: Power down\r\n", POWER_OFF, 0, taken=len(taken))
+            sys.exit()
         machine.answer(IDLE, echo + ANSWERS.get(command, b"?\r\n") + PROMPT, taken=len(taken))
 
 

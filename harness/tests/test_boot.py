@@ -1,33 +1,46 @@
-"""The boot driver, against a stand-in for the machine that speaks the turn protocol."""
+"""`bringup boot`, against a stand-in for the machine that speaks the turn protocol."""
+
+from __future__ import annotations
 
 import re
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from bringup.harness import boot
 from bringup.harness.cli import main
+from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.records.schema import End, Finish, MachineStarted, Run, RungReached, Start
+from bringup.harness.records.writer import read_run
 
 FAKE = Path(__file__).with_name("fake_machine.py")
+GUEST = "linux-debian12-cloud"
 
 
 @pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`bringup run` is the stand-in, and temporary folders are looked after."""
-    monkeypatch.setattr(boot, "RUN", (sys.executable, str(FAKE)))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder with a VMM that is the stand-in, and media that are none."""
+    monkeypatch.chdir(tmp_path)
+    shipped = (resources.files("bringup.harness.vmms") / "bringup.toml").read_text()
+    command = f'command = ["{sys.executable}", "{FAKE}"]'
+    text = re.sub(r"^command = .*$", command, shipped, flags=re.MULTILINE)
+    text = text.replace('"-m", "bringup.harness"', f'"{FAKE}"')
+    text = re.sub(r"^\[control\]\n(.+\n)+", "", text, flags=re.MULTILINE)  # it speaks no QMP
+    Path("fake.toml").write_text(text.replace('name = "bringup"', 'name = "fake"'))
+    for medium in ("kernel", "initrd"):
+        Path(medium).write_text(medium)
+    return tmp_path
 
 
 def run(mode: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     monkeypatch.setenv("FAKE", mode)
-    return main(["boot", "linux-debian12-cloud", "--kernel=k", "--initrd=i", *options])
+    return main(["boot", GUEST, "--vmm=./fake.toml", "--kernel=kernel", "--initrd=initrd", *options])
 
 
-def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("", monkeypatch, f"--transcript={tmp_path / 'transcript'}") == 0
-    out = capfd.readouterr().out
+def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("", monkeypatch, "--transcript=transcript", "--seed=7") == 0
+    out, err = capfd.readouterr()
     *shown, summary = out.splitlines()
     assert shown == [
         "[    0.000000] Linux version 6.1.0",
@@ -41,72 +54,104 @@ def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: 
         "[    1.0] reboot: Power down",
     ]
     assert re.fullmatch(
-        r"linux-debian12-cloud: 5 of 5 rungs \(kernel init shell cpuinfo power-off\), 16000 instructions, "
-        r"0\.000 guest s, \d+\.\d host s, power-off, exit status 0",
+        rf"{GUEST} on fake: 5 of 5 rungs \(kernel init shell cpuinfo power-off\), \d+ instructions, "
+        r"0\.000 guest s, machine: power-off",
         summary,
     )
-    assert (tmp_path / "transcript").read_text().splitlines() == shown
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        "[1/5] kernel", "[2/5] init", "[3/5] shell", "[4/5] cpuinfo", "[5/5] power-off",
+    ]  # fmt: skip
+    assert Path("transcript").read_text().splitlines() == shown
+
+
+def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("", monkeypatch, "--seed=7", "--until=shell") == 0
+    first, start, machine, *rungs, end, last = read_run(Path("bringup-out/latest"))
+    assert isinstance(first, Run) and first.seed == 7
+    assert isinstance(start, Start) and start.history == f"boot/{GUEST}/ladder/fake"
+    assert start.repeat.startswith(f"bringup boot {GUEST} --vmm=fake.toml") and "--seed=7" in start.repeat
+    assert isinstance(machine, MachineStarted) and set(machine.media) == {"kernel", "initrd"} and machine.pid > 1
+    assert machine.seed == 7 and "--seed=7" in machine.command and "--append=console=ttyS0 panic=-1" in machine.command
+    assert [(rung.rung, rung.index, rung.of) for rung in rungs if isinstance(rung, RungReached)] == [
+        ("kernel", 0, 3), ("init", 1, 3), ("shell", 2, 3),
+    ]  # fmt: skip
+    assert isinstance(end, End) and (end.outcome, end.blame) == (Outcome.PASSED, Blame.NOBODY)
+    assert (end.depth, end.of, end.bundle) == (3, 3, "") and end.position and end.position.instructions
+    assert isinstance(last, Finish) and last.status == 0
 
 
 @pytest.mark.parametrize(
-    ("mode", "status", "summary"),
+    ("mode", "status", "outcome", "blame", "depth", "title"),
     [
-        ("falls", 11, r"1 of 5 rungs \(kernel\), 3000 instructions, .*, triple fault, exit status 11"),
-        ("lies", 3, r"5 of 5 rungs \(.*\), .*, power-off, exit status 3"),
-        ("deaf", 129, r"4 of 5 rungs \(kernel init shell cpuinfo\), .*, exit status 129"),
-        ("halts", 129, r"2 of 5 rungs \(kernel init\), .*, halted for ever, exit status 129"),
-        ("spins", 129, r"2 of 5 rungs \(kernel init\), 60\d+ instr.*, 60 guest seconds are spent, exit status 129"),
-        ("vanishes", 137, r"2 of 5 rungs \(kernel init\), .*the machine hung up, exit status 137"),
-        ("garbage", 129, r"0 of 5 rungs \(none\), 0 instructions, .*no answer, exit status 129"),
+        ("falls", 1, Outcome.DIED, Blame.GUEST, 1, "triple fault"),
+        ("panics", 1, Outcome.DIED, Blame.GUEST, 2, "panic: oh no"),
+        ("deaf", 1, Outcome.STUCK, Blame.GUEST, 4, "60 guest seconds are spent"),
+        ("halts", 1, Outcome.STUCK, Blame.GUEST, 2, "did not come back; nothing did"),
+        ("spins", 1, Outcome.STUCK, Blame.GUEST, 2, "did not come back; nothing did"),
+        ("vanishes", 3, Outcome.ENDED, Blame.HOST, 2, "the VMM was killed: SIGKILL"),
+        ("garbage", 3, Outcome.ERROR, Blame.VMM, 0, ""),
+        ("refuses", 3, Outcome.ERROR, Blame.VMM, 0, ""),
     ],
 )
-def test_what_goes_wrong_is_told_by_rung_and_status(
+def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
     mode: str,
     status: int,
-    summary: str,
+    outcome: Outcome,
+    blame: Blame,
+    depth: int,
+    title: str,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert run(mode, monkeypatch) == status
-    assert re.fullmatch(f"linux-debian12-cloud: {summary}", capfd.readouterr().out.splitlines()[-1])
-    assert list((tmp_path / "tmp").iterdir()) == []
+    out, _ = capfd.readouterr()
+    [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert (end.outcome, end.blame, end.depth) == (outcome, blame, depth)
+    assert title in end.title and "\n" not in end.title
+    *_, summary, where = out.splitlines()
+    assert f"{outcome.value} ({blame.value}): {end.title}" in summary
+    bundle = Path("bringup-out/latest") / end.bundle
+    assert where == f"what is known about it: {Path('bringup-out') / bundle.resolve().parent.name / end.bundle}/"
+    assert end.title in (bundle / "verdict.txt").read_text()
+    assert f"bringup boot {GUEST}" in (bundle / "repeat.txt").read_text()
+    if mode not in ("garbage", "refuses"):
+        assert "Linux version 6.1.0\n" in (bundle / "console-main.txt").read_text()
+        assert re.search(
+            r"0\.00000\d +\d+ \[serial0\] \[    0\.000000\] Linux", (bundle / "transcript.txt").read_text()
+        )
 
 
-def test_a_machine_that_does_not_start_speaks_for_itself(
+def test_a_machine_that_does_not_start_says_why(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("refuses", monkeypatch) == 2
-    assert capfd.readouterr() == ("", "bringup run: --kernel: not a bzImage\n")
+    assert run("refuses", monkeypatch) == 3
+    assert "--kernel: not a bzImage" in capfd.readouterr().err
 
 
-def test_the_machine_is_started_with_the_guests_settings_and_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-
-    def drive(guest: object, machine: list[str], show: object) -> tuple[boot.Climb, int]:
-        seen.extend(machine[2:])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(boot, "_drive", drive)
-    assert run("", monkeypatch, "--memory=64M", "--accel=bare", "--seed=7") == 130
-    assert seen == [
-        "--kernel=k",
-        "--initrd=i",
-        "--append=console=ttyS0 panic=-1",
-        "--memory=64M",
-        "--accel=bare",
-        "--seed=7",
-    ]
+def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("refuses", monkeypatch, "--memory=64M", "--accel=bare", "--append=quiet", "--rtc=2027-01-01T00:00:00")
+    [start] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, Start)]
+    for option in ("--memory=64M", "--accel=bare", "--append=quiet", "--rtc=2027-01-01T00:00:00", "--media=kernel="):
+        assert option in start.repeat
 
 
-def test_an_unknown_guest_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["amiga"], "bringup boot: argument GUEST: guest 'amiga' is not known; known are"),
+        ([GUEST, "--vmm=amiga"], "bringup boot: argument --vmm: VMM 'amiga' is not known; known are"),
+        ([GUEST, "--until=desktop"], f"bringup boot: --until: {GUEST} has no rung 'desktop'; its rungs are kernel,"),
+        ([GUEST, "--media=tape=x"], f"bringup boot: --media tape: {GUEST} has no such medium; it has kernel,"),
+        ([GUEST, "--media=tape"], "bringup boot: argument --media: 'tape' is not ROLE=FILE"),
+        ([GUEST, "--memory=lots"], "bringup boot: argument --memory: 'lots' is not a size such as 512M or 2G"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], error: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ending:
-        main(["boot", "amiga"])
+        main(["boot", *arguments])
     assert ending.value.code == 2
-    error = capfd.readouterr().err
-    assert error.startswith("bringup boot: argument GUEST: guest 'amiga' is not known; known are")
-    assert error.count("\n") == 1
+    said = capfd.readouterr().err
+    assert said.startswith(error) and said.count("\n") == 1
 
 
 def test_a_transcript_that_cannot_be_written(
@@ -114,3 +159,16 @@ def test_a_transcript_that_cannot_be_written(
 ) -> None:
     assert run("", monkeypatch, "--transcript=/proc/none/transcript") == 1
     assert capfd.readouterr().err == "bringup: --transcript /proc/none/transcript: No such file or directory\n"
+
+
+def test_media_that_are_not_there_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("", monkeypatch, "--initrd=missing") == 3
+    error = capfd.readouterr().err
+    assert "missing: No such file or directory" in error and error.count("\n") == 1
+
+
+def test_more_vcpus_than_the_vmm_has(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("", monkeypatch, "--cpus=200") == 3
+    assert "fake does not offer 200 vCPUs (at most" in capfd.readouterr().err

@@ -23,13 +23,13 @@ def test_the_fingerprint_is_of_this_host() -> None:
 @pytest.mark.parametrize(("seconds", "factor"), [(0.1, 1.0), (1.0, 1.0), (2.5, 2.5), (1e6, calibration.CAP)])
 def test_the_scale_is_never_below_1_and_capped(seconds: float, factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "work", lambda: seconds * calibration.REFERENCE)
-    assert calibration.calibrate() == Scale(pytest.approx(factor))
+    assert calibration.calibrate().factor == pytest.approx(factor)
 
 
 def test_the_median_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = iter([90.0, 2.0, 2.0, 80.0, 2.0])
     monkeypatch.setattr(calibration, "work", lambda: next(tries) * calibration.REFERENCE)
-    assert calibration.calibrate() == Scale(pytest.approx(2.0))
+    assert calibration.calibrate().factor == pytest.approx(2.0)
 
 
 def test_a_host_without_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ END = End(run="r", at=3.0, attempt="a", outcome=Outcome.DIED, blame=Blame.GUEST,
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / f"run{SUFFIX}"
+    records: list[Record] = [START, RUNG, END]
     with RecordWriter(path) as writer:
-        for record in (START, RUNG, END):
+        for record in records:
             writer.write(record)
         assert is_alive(tmp_path)
     assert list(read(path)) == [START, RUNG, END]
@@ -32,7 +33,8 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_run_is_all_its_files_by_time(tmp_path: Path) -> None:
-    for worker, records in (("run", [START, END]), ("gw0", [RUNG])):
+    files: dict[str, list[Record]] = {"run": [START, END], "gw0": [RUNG]}
+    for worker, records in files.items():
         with RecordWriter(tmp_path / f"{worker}{SUFFIX}") as writer:
             for record in records:
                 writer.write(record)

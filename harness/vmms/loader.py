@@ -40,6 +40,11 @@ class LoadedVmm:
         """The VMM's name."""
         return self.definition.name
 
+    @property
+    def asked(self) -> str:
+        """What a command line says to have it: its name or its file."""
+        return str(self.path) if isinstance(self.path, Path) and self.name not in names() else self.name
+
     def command(self, *arguments: str) -> tuple[str, ...]:
         """These arguments with the interpreter that runs us in place of `{python}`."""
         return tuple(argument.replace("{python}", sys.executable) for argument in arguments)

@@ -1,0 +1,402 @@
+"""One attempt at a guest: media, machine, consoles, ladder; its records while it goes, its bundle when it went wrong.
+
+    with Attempt(session, guest, vmm) as attempt:
+        attempt.boot()
+        attempt.climb(until="shell")
+        attempt.consoles["serial"].run("uname -a")
+
+Whatever happens inside, the end is recorded with outcome and blame, the bundle is written before the machine is torn
+down, and no process is left. The exception goes on to the caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from bringup.guests.definition import ExpectedFailure, Guest, Rung
+from bringup.harness import bundle
+from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
+from bringup.harness.console.console import Console
+from bringup.harness.errors import HarnessError
+from bringup.harness.limits import SECOND, Moment, host_now
+from bringup.harness.machine.command import command, fill, lacks
+from bringup.harness.machine.machine import Machine, start
+from bringup.harness.machine.settings import Settings
+from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
+from bringup.harness.outcome import Blame, Outcome, Verdict
+from bringup.harness.records.schema import (
+    End,
+    MachineStarted,
+    MediumUsed,
+    Note,
+    Position,
+    RungReached,
+    Start,
+    VmmUsed,
+)
+from bringup.harness.session import Session
+from bringup.harness.vmms.loader import LoadedVmm
+
+PASSED = Verdict(Outcome.PASSED, Blame.NOBODY, "")
+UNFINISHED = Verdict(Outcome.UNFINISHED, Blame.NOBODY, "not ended")
+Kind = Literal["boot", "test", "behaviour"]
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class Unsupported(HarnessError):
+    """The VMM does not offer what the guest needs: a reason to skip it."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a user changes about a guest's machine; None: as the guest's file has it."""
+
+    cpus: int | None = None
+    memory: int | None = None
+    """Bytes."""
+    cpu: str | None = None
+    accel: str | None = None
+    append: str | None = None
+    """Added to the guest's own command line."""
+    media: Mapping[str, Path] | None = None
+    """Files in place of media, by role."""
+    rtc: str | None = None
+    no_reboot: bool = True
+    debug_exit: bool = False
+
+    def options(self) -> list[str]:
+        """As options of `bringup boot`."""
+        values = {"cpus": self.cpus, "memory": self.memory and f"{self.memory >> 20}M", "cpu": self.cpu}
+        values |= {"accel": self.accel, "append": self.append, "rtc": self.rtc}
+        given = [f"--{name}={value}" for name, value in values.items() if value is not None]
+        return given + [f"--media={role}={path}" for role, path in (self.media or {}).items()]
+
+
+def size(text: str) -> int:
+    """Bytes of a size as guests' files have it: `256M`."""
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+class Attempt:
+    """See the module. Not reentrant; one machine at a time, but `boot` may be called again once it has ended."""
+
+    def __init__(
+        self,
+        session: Session,
+        guest: Guest,
+        vmm: LoadedVmm,
+        media: Media,
+        kind: Kind = "boot",
+        test: str = "ladder",
+        overrides: Overrides | None = None,
+    ) -> None:
+        self.session, self.guest, self.vmm, self.media = session, guest, vmm, media
+        self.kind, self.test, self.overrides = kind, test, overrides or Overrides()
+        session.attempts += 1
+        self.id = f"{session.worker}-{session.attempts:04}-{guest.name}-{vmm.name}"
+        self.machine: Machine | None = None
+        self.consoles: dict[str, Console] = {}
+        self.way = Climb(guest.ladder)
+        self.verdict = UNFINISHED
+        """Final once the attempt has ended."""
+        self.bundle: Path | None = None
+        """The bundle's folder, if there is one."""
+        self.properties: dict[str, object] = {}
+        """What JUnit and other readers are told of this attempt: the end record's main fields."""
+        self._stack = ExitStack()
+        self._failed: Verdict | None = None
+
+    # ---- begin and end ----
+
+    @property
+    def history(self) -> str:
+        """The key by which this is found again in other runs."""
+        return "/".join((self.kind, self.guest.name, self.test, self.vmm.name))
+
+    @property
+    def repeat(self) -> str:
+        """The command that does it again."""
+        words = ["bringup", "boot", self.guest.name, f"--vmm={self.vmm.asked}", *self.overrides.options()]
+        if self.session.seed is not None:
+            words.append(f"--seed={self.session.seed}")
+        if self.way.rungs and len(self.way.rungs) < len(self.guest.ladder):
+            words.append(f"--until={self.way.rungs[-1].id}")
+        return shlex.join(words)
+
+    def __enter__(self) -> Self:
+        self._begin, self._cpu = time.monotonic(), time.process_time()
+        self.session.records.write(
+            Start(
+                run=self.session.run,
+                at=time.time(),
+                attempt=self.id,
+                history=self.history,
+                kind=self.kind,
+                guest=self.guest.name,
+                test=self.test,
+                vmm=self.vmm.name,
+                worker=self.session.worker,
+                repeat=self.repeat,
+            )
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.verdict = self._verdict(error)
+            if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
+                self._write_bundle()
+            position = self.position() if self.machine else None
+            cpu_seconds = self._close_machine()
+        finally:
+            self._stack.close()
+        self._write_end(position, cpu_seconds)
+
+    def _verdict(self, error: BaseException | None) -> Verdict:
+        match error:
+            case None:
+                return self._failed or PASSED
+            case Fell():
+                return error.verdict
+            case MediaMissing():
+                return Verdict(Outcome.SKIPPED, Blame.MEDIA, str(error))
+            case Unsupported():
+                return Verdict(Outcome.SKIPPED, Blame.VMM, str(error))
+            case MediaError():
+                return Verdict(Outcome.ERROR, Blame.MEDIA, str(error))
+            case KeyboardInterrupt() | SystemExit():
+                return Verdict(Outcome.UNFINISHED, Blame.NOBODY, "interrupted")
+            case AssertionError():  # a test's check on a guest that works
+                return Verdict(Outcome.FAILED, Blame.GUEST, _first_line(error) or self.test, str(error))
+        if isinstance(error, FAULTS):
+            return verdict_of(error, self.machine)
+        return Verdict(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {_first_line(error)}")
+
+    # ---- the machine ----
+
+    def boot(self) -> Machine:
+        """Resolves media, waits for a place on this host, starts the machine and opens the guest's consoles.
+
+        Raises MediaMissing and Unsupported (reasons to skip), MediaError, MachineError.
+        """
+        self._close_machine()
+        media = self.media.resolve(self.guest, self.overrides.media)
+        settings = machine_settings(self.guest, media, self.overrides, self.session.seed)
+        check_supported(self.guest, self.vmm, settings)
+        self._stack.enter_context(self.session.reserve(settings.cpus, settings.memory))
+        self.machine = start(self.vmm, settings, scale=self.session.scale)
+        deaths, chatter = self.guest.deaths, self.guest.about.chatter
+        self.consoles = {
+            name: self.machine.console(about.channel, about, deaths=deaths, chatter=chatter or "")
+            for name, about in self.guest.definition.console.items()
+        }
+        used = {role: MediumUsed(sha256=one.sha256, origin=one.provenance.origin) for role, one in media.items()}
+        self.session.records.write(
+            MachineStarted(
+                run=self.session.run,
+                at=time.time(),
+                attempt=self.id,
+                vmm=VmmUsed(name=self.vmm.name, version=self.vmm.version(), definition=self.vmm.sha256),
+                command=self.machine.command,
+                pid=self.machine.pid,
+                media=used,
+                definition=self.guest.sha256,
+                segment=hashlib.sha256("".join(sorted(one.sha256 for one in media.values())).encode()).hexdigest(),
+                seed=self.session.seed,
+            )
+        )
+        return self.machine
+
+    def climb(self, until: str | None = None, on_rung: OnRung | None = None) -> Climb:
+        """Climbs the guest's ladder, to the rung `until` or to its top, and records each rung as it is reached.
+
+        Raises Fell when one is missed.
+        """
+        machine = self._running()
+        self.way = Climb(rungs_until(self.guest, until))
+
+        def reached(rung: Rung, index: int, moment: Moment) -> None:
+            self.session.records.write(
+                RungReached(
+                    run=self.session.run,
+                    at=time.time(),
+                    attempt=self.id,
+                    rung=rung.id,
+                    index=index,
+                    of=len(self.way.rungs),
+                    position=self._position(moment),
+                )
+            )
+            if on_rung:
+                on_rung(rung, index, moment)
+
+        climb(self.guest, machine, self.consoles, self.way, reached)
+        return self.way
+
+    def note(self, text: str) -> None:
+        """Records something worth keeping that ends nothing."""
+        self.session.records.write(Note(run=self.session.run, at=time.time(), attempt=self.id, text=text))
+
+    def failed(self, error: BaseException) -> None:
+        """This error, which does not pass through here, is what the attempt ends with."""
+        self._failed = self._verdict(error)
+
+    def moment(self) -> Moment:
+        """Where the run stands; before there is a machine, on the host's clock alone."""
+        return self.machine.moment() if self.machine else host_now()
+
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self._position(self.moment())
+
+    def _running(self) -> Machine:
+        if self.machine is None:
+            raise RuntimeError("boot() comes first")
+        return self.machine
+
+    def _position(self, moment: Moment) -> Position:
+        host = round(moment.host - self._begin, 3)
+        return Position(instructions=moment.instructions, guest_ns=moment.guest_ns, host=host)
+
+    # ---- what is left ----
+
+    def _write_bundle(self) -> None:
+        folder = self.session.folder / self.id
+        text = "\n".join((describe(self), self.verdict.detail, f"to repeat: {self.repeat}", ""))
+        try:
+            problems = bundle.write(folder, text, self.guest, self.machine, self.consoles, self.repeat)
+        except OSError as error:
+            self.note(f"no bundle: {error}")
+            return
+        self.bundle = folder
+        for problem in problems:
+            self.note(f"bundle: {problem}")
+
+    def _close_machine(self) -> float | None:
+        """Ends the machine, if there is one; the CPU seconds that it took."""
+        if self.machine is None:
+            return None
+        self.machine.close()
+        return self.machine.cpu_seconds()
+
+    def _write_end(self, position: Position | None, cpu_seconds: float | None) -> None:
+        expected = expected_failure(self.guest, self.vmm, self.way)
+        for note in self.way.notes:
+            self.note(note)
+        ending = self.machine.ending if self.machine else None
+        end = End(
+            run=self.session.run,
+            at=time.time(),
+            attempt=self.id,
+            outcome=self.verdict.outcome,
+            blame=self.verdict.blame,
+            title=self.verdict.title,
+            detail=self.verdict.detail,
+            expected=expected.reference if expected and self.verdict.outcome is not Outcome.PASSED else "",
+            depth=len(self.way.reached),
+            of=len(self.way.rungs),
+            position=position,
+            machine=ending.kind if ending else "",
+            cpu_seconds=cpu_seconds,
+            harness_seconds=round(time.process_time() - self._cpu, 3),
+            bundle=self.bundle.name if self.bundle else "",
+        )
+        self.session.records.write(end)
+        self.properties = {
+            "guest": self.guest.name,
+            "vmm": self.vmm.name,
+            "outcome": end.outcome.value,
+            "blame": end.blame.value,
+            "title": end.title,
+            "depth": f"{end.depth}/{end.of}",
+            "instructions": position.instructions if position else None,
+            "guest_seconds": position.guest_ns / SECOND if position and position.guest_ns is not None else None,
+            "host_seconds": position.host if position else None,
+            "bundle": os.fspath(self.bundle) if self.bundle else None,
+        }
+
+
+def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrides, seed: int | None) -> Settings:
+    """The machine that the guest is started on."""
+    wanted = guest.definition.machine
+    modules = (module.partition(" ") for module in wanted.modules)
+    return Settings(
+        memory=changed.memory or size(wanted.memory),
+        cpus=changed.cpus or wanted.cpus,
+        cpu=changed.cpu or wanted.cpu,
+        accel=changed.accel,
+        kernel=media[wanted.kernel].path if wanted.kernel else None,
+        initrd=media[wanted.initrd].path if wanted.initrd else None,
+        modules=tuple((media[role].path, arguments) for role, _, arguments in modules),
+        append=" ".join(filter(None, (wanted.append, changed.append))),
+        drives=tuple((drive.kind, media[drive.media].path) for drive in wanted.drives),
+        seed=seed,
+        rtc=changed.rtc,
+        no_reboot=changed.no_reboot,
+        debug_exit=changed.debug_exit,
+        channels=tuple(dict.fromkeys(about.channel for about in guest.definition.console.values())),
+    )
+
+
+def check_supported(guest: Guest, vmm: LoadedVmm, settings: Settings) -> None:
+    """Unsupported, with the reason, when the VMM does not offer what the guest needs."""
+    offered, missing = vmm.definition.capabilities, lacks(vmm.definition, settings)
+    if guest.definition.architecture.value not in offered.architectures:
+        missing.append(f"{guest.definition.architecture.value} guests")
+    if guest.definition.machine.boot not in offered.boot:
+        missing.append(f"boot by {guest.definition.machine.boot}")
+    if missing:
+        raise Unsupported(f"{vmm.name} does not offer {missing[0]}")
+
+
+def attached(guest: Guest, vmm: LoadedVmm, settings: Settings) -> tuple[str, ...]:
+    """The command that gives a person at a terminal the guest's first serial line. Unsupported: the VMM has none."""
+    if not vmm.definition.attach:
+        raise Unsupported(f"{vmm.name} does not say how a person attaches: its file has no `attach`")
+    check_supported(guest, vmm, settings)
+    return (*command(vmm.definition, settings), *(fill(argument, {}) for argument in vmm.definition.attach))
+
+
+def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> ExpectedFailure | None:
+    """The expected failure that holds today for this guest on this VMM; with `way`, only one that this climb is."""
+    today = datetime.now(UTC).date()
+    for failure in guest.definition.expected_failure:
+        missed = way is None or (not way.complete and way.rungs[len(way.reached)].id == failure.rung)
+        if fnmatchcase(vmm.name, failure.vmm) and today <= failure.until and missed:
+            return failure
+    return None
+
+
+def describe(attempt: Attempt) -> str:
+    """The one line that says how an attempt ended."""
+    verdict, way = attempt.verdict, attempt.way
+    parts = [f"{len(way.reached)} of {len(way.rungs)} rungs ({' '.join(rung.id for rung in way.reached) or 'none'})"]
+    if attempt.machine is not None:
+        moment = attempt.machine.moment()
+        if moment.instructions is not None:
+            parts.append(f"{moment.instructions} instructions")
+        if moment.guest_ns is not None:
+            parts.append(f"{moment.guest_ns / SECOND:.3f} guest s")
+        if attempt.machine.ending is not None:
+            parts.append(f"machine: {attempt.machine.ending.kind}")
+    if verdict.outcome is not Outcome.PASSED:
+        whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
+        parts.append(f"{verdict.outcome.value}{whose}: {verdict.title}")
+    return f"{attempt.guest.name} on {attempt.vmm.name}: {', '.join(parts)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

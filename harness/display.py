@@ -1,0 +1,106 @@
+"""A boot on the user's terminal: what the guest says scrolls by, its rungs stand below it.
+
+Off a terminal the guest's text is written as it comes, and a line for each rung goes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from bringup.guests.definition import Rung
+from bringup.harness.limits import SECOND, Moment
+
+REFRESH = 8
+"""Times a second that the rungs are drawn anew."""
+
+
+class Display:
+    """Shows one climb. A context manager; `say` takes the guest's text, `reached` its rungs."""
+
+    def __init__(self, title: str, rungs: Sequence[Rung], moment: Callable[[], Moment], *files: TextIO) -> None:
+        self._title, self._rungs, self._moment, self._files = title, rungs, moment, files
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._marks: list[str] = []
+        self._line = ""
+        self._started = moment().host
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._draw, console=self._console, refresh_per_second=REFRESH)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line:
+            self.say("\n")
+        if self._live:
+            self._live.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """Shows what the guest says: plain text, without control characters."""
+        for file in self._files:
+            file.write(text)
+            file.flush()
+        if not self._live:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._line = "" if text.endswith("\n") else "..." if text else self._line
+            return
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._console.print(Text(line), soft_wrap=True)
+
+    def write(self, text: str) -> None:
+        """`say`: a console's logfile is written to."""
+        self.say(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def reached(self, rung: Rung, index: int, moment: Moment) -> None:
+        """A rung is reached."""
+        self._marks.append(_position(moment, self._started))
+        if not self._live:
+            start = "\n" if self._line and _one_file(sys.stdout, sys.stderr) else ""
+            print(f"{start}[{index + 1}/{len(self._rungs)}] {rung.id}: {self._marks[-1]}", file=sys.stderr, flush=True)
+
+    def _draw(self) -> Text:
+        text = Text(self._line + "\n" if self._line else "", overflow="ellipsis", no_wrap=True)
+        text.append(f"{escape(self._title)}  {_position(self._moment(), self._started)}\n", style="bold")
+        for index, rung in enumerate(self._rungs):
+            if index < len(self._marks):
+                text.append(f"  ✓ {rung.id:<16} {self._marks[index]}\n", style="green")
+            elif index == len(self._marks):
+                text.append(f"  … {rung.id}\n", style="yellow")
+            else:
+                text.append(f"    {rung.id}\n", style="dim")
+        return text
+
+
+def _one_file(one: TextIO, other: TextIO) -> bool:
+    """Do both end in the same file or terminal?"""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except OSError:  # under capture they are no files
+        return False
+
+
+def _position(moment: Moment, started: float) -> str:
+    parts = [f"{moment.host - started:6.1f} s"]
+    if moment.guest_ns is not None:
+        parts.append(f"{moment.guest_ns / SECOND:8.3f} guest s")
+    if moment.instructions is not None:
+        parts.append(f"{moment.instructions:>15,} instructions")
+    return "  ".join(parts)
