@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .spec import SpecError, parse_size
 
 MODELS = Path(__file__).parent / "cpus"
-HOST = "host"
+HOST, MAX = "host", "max"
 
 # register: {feature: bit}. Only what a model may name; the names are the SDM's.
 FEATURES: dict[str, dict[str, int]] = {
@@ -37,6 +37,7 @@ FEATURES: dict[str, dict[str, int]] = {
     },
     "07H:ECX": {"UMIP": 2, "PKU": 3, "LA57": 16, "RDPID": 22},
     "07H:EDX": {"FSRM": 4, "MD_CLEAR": 10, "IBRS": 26, "STIBP": 27, "ARCH_CAPABILITIES": 29, "SSBD": 31},
+    "0DH.1:EAX": {"XSAVEOPT": 0, "XSAVEC": 1, "XGETBV1": 2, "XSAVES": 3},
     "80000001H:ECX": {"LAHF64": 0, "LZCNT": 5, "PREFETCHW": 8},
     "80000001H:EDX": {"SYSCALL": 11, "NX": 20, "PDPE1GB": 26, "RDTSCP": 27, "LM": 29},
     "80000007H:EDX": {"INVARIANT_TSC": 8},
@@ -52,14 +53,30 @@ ARCH_CAPABILITIES: dict[str, int] = {
 _OURS = frozenset(
     {"DE", "PSE", "TSC", "MSR", "PAE", "MCE", "APIC", "SEP", "MTRR", "PGE", "MCA", "PAT", "PSE36", "MONITOR", "PCID",
      "TSC_DEADLINE", "XSAVE", "HYPERVISOR", "ARAT", "FSGSBASE", "SMEP", "SMAP", "INVPCID", "UMIP", "ARCH_CAPABILITIES",
-     "SYSCALL", "NX", "PDPE1GB", "RDTSCP", "LM", "INVARIANT_TSC", "ZERO_FCS_FDS"}
+     "SYSCALL", "NX", "PDPE1GB", "RDTSCP", "LM", "INVARIANT_TSC", "ZERO_FCS_FDS", "XSAVEOPT", "XSAVEC", "XGETBV1",
+     "XSAVES"}
 )  # fmt: skip
+# What the processor has the host's instructions do (beyond x86-64-v2): a model cannot have what the host lacks.
+_BY_THE_HOST = ("PCLMULQDQ", "AESNI", "AVX", "F16C", "FMA", "AVX2", "SHA")
+_NEEDS_AVX = ("F16C", "FMA", "AVX2")
 # What Linux's /proc/cpuinfo calls otherwise than the SDM in lower case (arch/x86/include/asm/cpufeatures.h).
-_LINUX_FLAG = {"CLFSH": "clflush", "SSE3": "pni", "LAHF64": "lahf_lm", "LZCNT": "abm"}
+_LINUX_FLAG = {"CLFSH": "clflush", "SSE3": "pni", "LAHF64": "lahf_lm", "LZCNT": "abm", "AESNI": "aes", "SHA": "sha_ni"}
 
 _CACHE_TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _CACHE_LINE = 64  # bytes; CLFLUSH's too
 _BRAND_SIZE = 48
+
+
+class _XsaveComponent(NamedTuple):
+    """A state component behind XSAVE's header; bytes, in the standard form."""
+
+    feature: str
+    bit: int
+    offset: int
+    size: int
+
+
+_XSAVE_COMPONENTS = (_XsaveComponent("AVX", 2, 576, 256), _XsaveComponent("PKU", 9, 2688, 8))
 
 
 class CpuidRow(NamedTuple):
@@ -110,6 +127,10 @@ class CpuModel:
     def has(self, feature: str) -> bool:
         return any(feature in names for names in self.features.values())
 
+    def without(self, features: Iterable[str]) -> CpuModel:
+        gone = frozenset(features)
+        return replace(self, features={register: names - gone for register, names in self.features.items()})
+
     def arch_capabilities_value(self) -> int:
         """IA32_ARCH_CAPABILITIES."""
         return sum(1 << ARCH_CAPABILITIES[name] for name in self.arch_capabilities)
@@ -129,7 +150,6 @@ class CpuModel:
         hypervisor = _words(self.hypervisor, 12)
         brand = _words(self.brand, _BRAND_SIZE)
         khz = self.tsc_hz // 1000
-        fxsave, header = 512, 64
         l2_kib = next((c.size >> 10 for c in self.caches if c.level == 2), 0)
         rows = [
             CpuidRow(0x0, 0, 0x16, vendor[0], vendor[2], vendor[1]),
@@ -157,13 +177,22 @@ class CpuModel:
             # 64-byte monitor line; C0 and C1 have one sub-state; no extensions, so MWAIT(0, 0) is what guests use.
             rows.append(CpuidRow(0x5, 0, _CACHE_LINE, _CACHE_LINE, 0, 0x11))
         if self.has("XSAVE"):
-            # x87 and SSE state; all of it in the legacy region and the header (SDM volume 1, 13.4).
-            rows.append(CpuidRow(0xD, 0, 0b11, fxsave + header, fxsave + header, 0))
+            rows += self._xsave_rows()
         if self.has("HYPERVISOR"):
             # 40000010H, EAX and EBX: TSC and APIC timer in kHz, the convention that VMware began.
             rows.append(CpuidRow(0x40000000, 0, 0x40000010, *hypervisor))
             rows.append(CpuidRow(0x40000010, 0, khz, khz, 0, 0))
         return sorted(rows)
+
+    def _xsave_rows(self) -> list[CpuidRow]:
+        """Leaf 0DH (SDM volume 1, 13.2): x87 and SSE lie in 512 bytes, then come a header of 64 and the rest."""
+        present = [component for component in _XSAVE_COMPONENTS if self.has(component.feature)]
+        size = max([512 + 64, *(component.offset + component.size for component in present)])
+        rows = [CpuidRow(0xD, 0, 0b11 | sum(1 << component.bit for component in present), size, size, 0)]
+        if options := self._register("0DH.1:EAX"):
+            rows.append(CpuidRow(0xD, 1, options, 0, 0, 0))
+        rows += (CpuidRow(0xD, component.bit, component.size, component.offset, 0, 0) for component in present)
+        return rows
 
 
 def _words(text: str, size: int) -> tuple[int, ...]:
@@ -177,13 +206,50 @@ def names() -> list[str]:
     return [*sorted(files, key=lambda name: (name != "x86-64-v2", name)), HOST]
 
 
-def load(name: str) -> CpuModel:
-    """The model of that name; SpecError names the known ones when it is not among them."""
+def load(choice: str) -> CpuModel:
+    """The model that `NAME[,+FEATURE|,-FEATURE]...` describes. SpecError: it names the known ones, a feature that no
+    model can have, or what the host lacks."""
+    name, *changes = choice.split(",")
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     if name == HOST:
-        return host_model(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-    if name not in names():
+        model = host_model(cpuinfo)
+    elif name in names():
+        model = read(MODELS / f"{name}.toml")
+    else:
         raise SpecError(f"unknown CPU model '{name}' (known: {', '.join(names())})")
-    return read(MODELS / f"{name}.toml")
+    flags = _host_flags(cpuinfo)
+    if name == MAX:
+        model = model.without(_lacking(flags, _BY_THE_HOST))
+    for change in changes:
+        model = _changed(model, change)
+    if missing := [feature for feature in _lacking(flags, _BY_THE_HOST) if model.has(feature)]:
+        raise SpecError(f"CPU model '{choice}' needs {', '.join(missing)}, which this host lacks")
+    return model
+
+
+def _host_flags(cpuinfo: str) -> set[str]:
+    line = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())
+
+
+def _lacking(flags: set[str], features: Iterable[str]) -> list[str]:
+    """Those that the host lacks, and those that it lacks a condition of."""
+    lacking = [feature for feature in features if _LINUX_FLAG.get(feature, feature.lower()) not in flags]
+    return lacking + [feature for feature in _NEEDS_AVX if "AVX" in lacking and feature not in lacking]
+
+
+def _changed(model: CpuModel, change: str) -> CpuModel:
+    feature = change[1:].upper()
+    register = next((register for register, known in FEATURES.items() if feature in known), None)
+    if change[:1] not in ("+", "-") or register is None:
+        raise SpecError(f"CPU model '{model.name}': '{change}' is not +FEATURE or -FEATURE of a known feature")
+    if change.startswith("-"):
+        return model.without([feature])
+    full = read(MODELS / f"{MAX}.toml")
+    if not full.has(feature):
+        raise SpecError(f"CPU model '{model.name}': the processor does not implement {feature}")
+    present = model.features.get(register, frozenset()) | {feature}
+    return replace(model, features={**model.features, register: present})
 
 
 def read(path: Path, *, may_have_base: bool = True) -> CpuModel:
@@ -284,7 +350,7 @@ def _caches(path: Path, table: dict[str, Any]) -> tuple[Cache, ...]:
 
 def host_model(cpuinfo: str) -> CpuModel:
     """`max` without what the host lacks, under the host's own vendor, family, model and brand string."""
-    full = read(MODELS / "max.toml")
+    full = read(MODELS / f"{MAX}.toml")
     host: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")

@@ -516,6 +516,7 @@ uint64_t machine_state_hash(const struct machine *machine)
                         board_hash(machine->board)};
     hash = hash_words(hash, words, sizeof words);
     hash = hash_words(hash, &own->fpu, sizeof own->fpu);
+    hash = hash_words(hash, own->ymm_high, sizeof own->ymm_high);
     hash = hash_msrs(machine, hash);
     uint64_t end = ram_end(machine->config.memory_bytes);
     hash = hash_ram(machine, hash, 0, VGA_HOLE);

@@ -60,6 +60,7 @@ struct registers {
     uint64_t xcr0;
     uint64_t pkru;
     struct fxsave fpu;
+    uint8_t ymm_high[16][16]; /* bits 255:128 of the YMM registers */
 };
 
 struct registers *processor_registers(struct processor *processor);

@@ -20,10 +20,11 @@ from typing import NamedTuple
 from rootmode import PAGE_TABLES, Root, handler
 
 PROGRAM, CASES, END = 0x100000, 0x140040, 0x1F0000
-CASE_SIZE = 768
-# In a case: 512 bytes of FXSAVE64, 15 general registers (all but RSP), RFLAGS, 1 if it faulted, 112 bytes of memory.
-GPR, FLAGS, FAULTED, MEMORY = 512, 632, 640, 656
-MEMORY_SIZE = CASE_SIZE - MEMORY
+CASE_SIZE = 1024
+# In a case: 512 bytes of FXSAVE64, 15 general registers (all but RSP), RFLAGS, 1 if it faulted, 112 bytes of memory,
+# the high halves of the YMM registers.
+GPR, FLAGS, FAULTED, MEMORY, HIGH = 512, 632, 640, 656, 768
+MEMORY_SIZE = HIGH - MEMORY
 BATCH = (END - CASES) // CASE_SIZE
 UD, NM, GP, PF, MF, XM = 6, 7, 13, 14, 16, 19
 MP, EM, TS = 1 << 1, 1 << 2, 1 << 3
@@ -52,6 +53,7 @@ start:
     add rax, 8
     mov routine[rip], rax
     fxrstor64 [rbx]
+    {load_high}
     push qword ptr [rbx + {FLAGS}]
     popfq
     {load}
@@ -60,6 +62,7 @@ start:
     mov saved[rip], rbx
     mov rbx, case[rip]
     fxsave64 [rbx]
+    {store_high}
     {store}
     pushfq # which nothing since the instruction has changed
     pop qword ptr [rbx + {FLAGS}]
@@ -74,6 +77,7 @@ next:
 fault_guest:
     mov rbx, case[rip]
     fxsave64 [rbx]
+    {store_high}
     mov qword ptr [rbx + {FAULTED}], 1
     jmp next
 fault_host:
@@ -82,6 +86,12 @@ fault_host:
     mov qword ptr [rdi + {FAULTED}], 1
     mov ecx, 64
     rep movsq
+    .if {wide}
+    add rsi, 64 # the header of XSAVE's standard format
+    add rdi, {HIGH} - 512
+    mov ecx, 32
+    rep movsq
+    .endif
     jmp next
 
 finish:
@@ -158,6 +168,7 @@ class Case:
     flags: int = 0x202
     memory: bytes = bytes(MEMORY_SIZE)
     at: int = 0
+    high: list[bytes] = field(default_factory=lambda: [bytes(16)] * 16)  # of the YMM registers
 
 
 class State(NamedTuple):
@@ -173,6 +184,7 @@ class State(NamedTuple):
     st: tuple[bytes, ...]
     xmm: tuple[bytes, ...]
     memory: bytes
+    high: tuple[bytes, ...]
 
 
 def pack(case: Case, number: int) -> bytes:
@@ -182,7 +194,7 @@ def pack(case: Case, number: int) -> bytes:
     memory = CASES + number * CASE_SIZE + MEMORY
     gpr = dict.fromkeys(REGISTERS, 0) | case.gpr | {"rsi": memory + case.at, "rdi": memory + 16}
     numbers = struct.pack("<17Q", *(gpr[name] & 2**64 - 1 for name in REGISTERS), case.flags, 0)
-    return (fx + numbers).ljust(MEMORY, b"\0") + case.memory
+    return (fx + numbers).ljust(MEMORY, b"\0") + case.memory + b"".join(case.high)
 
 
 def unpack(data: bytes) -> State:
@@ -198,15 +210,17 @@ def unpack(data: bytes) -> State:
         gpr=numbers[:15],
         st=tuple(data[32 + 16 * n : 42 + 16 * n] for n in range(8)),
         xmm=tuple(data[160 + 16 * n : 176 + 16 * n] for n in range(16)),
-        memory=data[MEMORY:],
+        memory=data[MEMORY:HIGH],
+        high=tuple(data[HIGH + 16 * n : HIGH + 16 + 16 * n] for n in range(16)),
     )
 
 
 @cache
-def build(instructions: tuple[str, ...]) -> tuple[bytes, bytes, int]:
+def build(instructions: tuple[str, ...], wide: bool) -> tuple[bytes, bytes, int]:
     """The program as a host's executable and as flat bytes, and where its fault handler for guests lies."""
     slots = {name: GPR + 8 * index for index, name in enumerate(REGISTERS)}
     others = [name for name in REGISTERS if name != "rbx"]
+    high = [(n, f"[rbx + {HIGH + 16 * n}]") for n in range(16 if wide else 0)]
     text = RUNNER.format(
         CASE_SIZE=CASE_SIZE,
         CASES=CASES,
@@ -214,6 +228,10 @@ def build(instructions: tuple[str, ...]) -> tuple[bytes, bytes, int]:
         FLAGS=FLAGS,
         FAULTED=FAULTED,
         RBX=slots["rbx"],
+        HIGH=HIGH,
+        wide=int(wide),
+        load_high="; ".join(f"vinsertf128 ymm{n}, ymm{n}, {at}, 1" for n, at in high),
+        store_high="; ".join(f"vextractf128 {at}, ymm{n}, 1" for n, at in high),
         count=len(instructions),
         load="; ".join(f"mov {name}, [rbx + {slots[name]}]" for name in others),
         store="; ".join(f"mov [rbx + {slots[name]}], {name}" for name in others),
@@ -241,10 +259,11 @@ def on_host(executable: bytes, cases: bytes) -> bytes:
         return subprocess.run([program], input=cases, stdout=subprocess.PIPE, check=True, timeout=60).stdout
 
 
-def on_guest(program: bytes, fault: int, cases: bytes) -> bytes:
+def on_guest(program: bytes, fault: int, cases: bytes, wide: bool) -> bytes:
     root = Root()
     try:
-        root.start(f"mov rax, {PROGRAM}; jmp rax", guest_cr4=CR4)
+        root.start(f"mov rax, {PROGRAM}; jmp rax", guest_cr4=CR4 | (OSXSAVE if wide else 0))
+        root.registers.xcr0 = 7 if wide else 1
         for vector in (0, 19):  # both SIGFPE on the host
             root.write(handler(vector), b"\x48\xb8" + struct.pack("<Q", fault) + b"\xff\xe0")  # mov rax, fault; jmp rax
         root.write(PROGRAM, program)
@@ -265,15 +284,15 @@ def describe(case: Case, ours: State, theirs: State) -> str:
     return "\n".join(lines)
 
 
-def duel(cases: Iterable[Case], same: Callable[[Case, State, State], bool] | None = None) -> None:
-    """Fails when `same` (default: equality) is false of what the two processors make of a case."""
+def duel(cases: Iterable[Case], same: Callable[[Case, State, State], bool] | None = None, wide: bool = False) -> None:
+    """Fails when `same` (default: equality) is false of what the two processors make of a case. `wide`: with AVX."""
     waiting = list(cases)
     failures: list[str] = []
     while waiting:
         batch, waiting = waiting[:BATCH], waiting[BATCH:]
-        executable, program, fault = build(tuple(case.instruction for case in batch))
+        executable, program, fault = build(tuple(case.instruction for case in batch), wide)
         packed = b"".join(pack(case, number) for number, case in enumerate(batch))
-        ours, theirs = on_guest(program, fault, packed), on_host(executable, packed)
+        ours, theirs = on_guest(program, fault, packed, wide), on_host(executable, packed)
         assert len(ours) == len(theirs) == len(packed)
         for number, case in enumerate(batch):
             piece = slice(number * CASE_SIZE, (number + 1) * CASE_SIZE)

@@ -43,7 +43,7 @@ def test_every_model_is_sound(name: str) -> None:
     # What a 64-bit kernel cannot do without, and what the project promises of every model.
     for feature in ("LM", "NX", "PAE", "SSE2", "CX8", "CMOV", "FXSR", "MSR", "TSC", "APIC", "SYSCALL"):
         assert model.has(feature), feature
-    for feature in ("VMX", "X2APIC", "AVX", "AESNI", "PCLMULQDQ", "SHA", "LA57"):
+    for feature in ("VMX", "X2APIC", "LA57"):
         assert not model.has(feature), feature
 
 
@@ -97,13 +97,60 @@ def test_host_is_max_without_what_the_host_lacks() -> None:
     host, full = cpumodel.host_model(CPUINFO), cpumodel.load("max")
     assert (host.vendor, host.family, host.model, host.stepping) == ("GenuineIntel", 6, 143, 8)
     assert host.brand == "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
-    assert all(host.has(name) for name in ("SSE3", "CLFSH", "LAHF64", "LZCNT", "BMI1", "RDRAND"))
-    assert not any(host.has(name) for name in ("BMI2", "MOVBE", "RDSEED"))
-    assert not host.has("AVX2"), "the host has it, the processor does not"
+    assert all(host.has(name) for name in ("SSE3", "CLFSH", "LAHF64", "LZCNT", "BMI1", "RDRAND", "AVX2"))
+    assert not any(host.has(name) for name in ("BMI2", "MOVBE", "RDSEED", "SHA"))
     # What the processor makes by itself stays, though this host shows none of it.
     assert all(host.has(name) for name in ("TSC_DEADLINE", "INVARIANT_TSC", "SMEP", "PCID", "ARAT"))
     for register, names in host.features.items():
         assert names <= full.features[register]
+
+
+# ---- what is added and taken away, and what the host lacks ----
+
+
+def test_features_by_sign() -> None:
+    model = cpumodel.load("x86-64-v2,+BMI1,-pcid,+umip")
+    assert model.has("BMI1") and model.has("UMIP") and not model.has("PCID")
+    assert model.has("SSE4_2") and not model.has("BMI2")
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        ("x86-64-v2,BMI1", r"CPU model 'x86-64-v2': 'BMI1' is not \+FEATURE or -FEATURE of a known feature"),
+        ("x86-64-v2,+TURBO", r"CPU model 'x86-64-v2': '\+TURBO' is not"),
+        ("x86-64-v2,", r"CPU model 'x86-64-v2': '' is not"),
+        ("x86-64-v2,-", r"CPU model 'x86-64-v2': '-' is not"),
+        ("max,+VMX", r"CPU model 'max': the processor does not implement VMX"),
+        ("nothing,+BMI1", "unknown CPU model 'nothing'"),
+    ],
+)
+def test_a_change_that_cannot_be(choice: str, complaint: str) -> None:
+    with pytest.raises(SpecError, match=complaint):
+        cpumodel.load(choice)
+
+
+def test_what_the_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`max` goes without, a model that is asked for by name does not."""
+    monkeypatch.setattr(cpumodel, "_host_flags", lambda cpuinfo: {"aes", "f16c", "fma"})
+    model = cpumodel.load("max")
+    assert model.has("AESNI") and not any(model.has(name) for name in ("AVX", "AVX2", "FMA", "F16C", "SHA"))
+    assert model.cpuid()  # XSAVE without AVX
+    with pytest.raises(SpecError, match=r"CPU model 'x86-64-v2,\+AVX' needs AVX, which this host lacks"):
+        cpumodel.load("x86-64-v2,+AVX")
+    with pytest.raises(SpecError, match=r"needs FMA, which this host lacks"):
+        cpumodel.load("x86-64-v2,+FMA")
+
+
+def test_leaf_0dh() -> None:
+    full = cpumodel.read(cpumodel.MODELS / "max.toml")
+    table = {row[:2]: row[2:] for row in full.cpuid() if row.leaf == 0xD}
+    assert table == {
+        (13, 0): (0x207, 2696, 2696, 0),
+        (13, 1): (0xF, 0, 0, 0),
+        (13, 2): (256, 576, 0, 0),
+        (13, 9): (8, 2688, 0, 0),
+    }
 
 
 def test_the_signature_of_late_families() -> None:

@@ -33,6 +33,7 @@
 #define IA32_PAT 0x277
 #define IA32_MTRR_DEF_TYPE 0x2ff
 #define IA32_TSC_DEADLINE 0x6e0
+#define IA32_XSS 0xda0
 #define X2APIC_FIRST 0x800
 #define X2APIC_LAST 0x8ff
 #define IA32_EFER 0xc0000080
@@ -85,6 +86,7 @@ static const struct msr_range forwarded[] = {
     {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, BOTH},
     {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_F8000, BOTH},
     {IA32_MTRR_DEF_TYPE, IA32_MTRR_DEF_TYPE, BOTH},
+    {IA32_XSS, IA32_XSS, BOTH},
 };
 
 /* SDM vol. 3, 25.6.9: four KiB of which a clear bit lets an access pass: reads of low and high MSRs, then writes. */

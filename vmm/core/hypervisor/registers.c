@@ -203,4 +203,5 @@ void guest_reset_registers(struct guest *guest)
     *fpu = (struct fxsave){.fcw = 0x40, .ftw = 0xff, .mxcsr = 0x1f80, .mxcsr_mask = mxcsr_mask};
     guest->registers->xcr0 = 1;
     guest->registers->pkru = 0;
+    memset(guest->registers->ymm_high, 0, sizeof guest->registers->ymm_high);
 }

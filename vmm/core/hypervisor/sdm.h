@@ -101,6 +101,7 @@ enum vmcs_component {
 #define SECONDARY_ENABLE_VPID (1u << 5)
 #define SECONDARY_UNRESTRICTED_GUEST (1u << 7)
 #define SECONDARY_ENABLE_INVPCID (1u << 12)
+#define SECONDARY_ENABLE_XSAVES (1u << 20)
 
 #define EXIT_SAVE_DEBUG_CONTROLS (1u << 2)
 #define EXIT_HOST_ADDRESS_SPACE_SIZE (1u << 9)

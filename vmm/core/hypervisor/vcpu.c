@@ -35,7 +35,7 @@ static void write_controls(struct guest *guest)
     vmcs_write(guest, SECONDARY_CONTROLS,
                controls(guest, IA32_VMX_PROCBASED_CTLS2,
                         SECONDARY_ENABLE_EPT | SECONDARY_ENABLE_VPID | SECONDARY_UNRESTRICTED_GUEST,
-                        SECONDARY_ENABLE_RDTSCP | SECONDARY_ENABLE_INVPCID)); /* where the CPU model has them */
+                        SECONDARY_ENABLE_RDTSCP | SECONDARY_ENABLE_INVPCID | SECONDARY_ENABLE_XSAVES)); /* where the CPU model has them */
     vmcs_write(guest, EXIT_CONTROLS,
                controls(guest, IA32_VMX_TRUE_EXIT_CTLS,
                         EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_SAVE_EFER, 0));

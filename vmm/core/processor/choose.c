@@ -137,9 +137,14 @@ bool set_up_0fc7(struct decode *d)
     if (d->mod != 3) {
         if (which >= 6) /* VMPTRLD, VMCLEAR, VMXON, VMPTRST */
             return choose(d, op_vmx_instruction, true);
-        if (which == 4)
-            return !d->rep && !d->repne && !d->operand16 && has_feature(cpu, FEATURE_XSAVEC) &&
-                   choose(d, op_xsavec, false);
+        if (which >= 3 && which <= 5 && (d->rep || d->repne || d->operand16))
+            return false;
+        switch (which) {
+        case 3: return has_feature(cpu, FEATURE_XSAVES) && choose(d, op_xrstors, true);
+        case 4: return has_feature(cpu, FEATURE_XSAVEC) && choose(d, op_xsavec, false);
+        case 5: return has_feature(cpu, FEATURE_XSAVES) && choose(d, op_xsaves, false);
+        default: break;
+        }
         return d->op->size == 8 ? has_feature(cpu, FEATURE_CX16) && choose(d, op_cmpxchg16b, false)
                                 : has_feature(cpu, FEATURE_CX8) && choose(d, op_cmpxchg8b, false);
     }

@@ -40,7 +40,7 @@ struct vcpu_state {
     /* MSRs (SDM vol. 4) */
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, apic_base, misc_enable, feature_control, spec_ctrl, debugctl, tsc_adjust, tsc_deadline;
+    uint64_t pat, apic_base, misc_enable, feature_control, spec_ctrl, debugctl, tsc_adjust, tsc_deadline, xss;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t random; /* RDRAND, RDSEED: splitmix64 */
 };
@@ -261,7 +261,8 @@ enum mode_bits {
     MODE_FPU_CHECKED = 128, /* an unmasked x87 exception is possible or pending */
     MODE_SSE_CHECKED = 256, /* an unmasked SIMD exception is possible */
     MODE_UNPROTECTED = 512, /* real or virtual-8086 mode */
-    MODE_UNPRIVILEGED = 1024 /* CPL is not 0 */
+    MODE_UNPRIVILEGED = 1024, /* CPL is not 0 */
+    MODE_NO_AVX = 2048 /* CR0.TS, not CR4.OSXSAVE, or XCR0 without SSE or AVX */
 };
 
 static inline bool protected_mode(const struct processor *cpu)

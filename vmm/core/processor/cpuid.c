@@ -1,5 +1,5 @@
 /* CPUID (SDM vol. 2) from the CPU model's rows, with the bits that follow the processor's state. */
-#include "cpu.h"
+#include "fpu.h"
 
 #define APIC_BASE_ENABLE (1ull << 11)
 
@@ -33,18 +33,6 @@ static uint32_t clamp(const struct processor *cpu, uint32_t leaf)
     return last;
 }
 
-/* Bytes of XSAVE's standard format with the components of XCR0 (leaf 0DH). */
-static uint32_t xsave_size(const struct processor *cpu)
-{
-    uint32_t size = 512 + 64;
-    for (unsigned i = 2; i < 63; i++) {
-        const struct cpuid_leaf *row = cpu->s.registers.xcr0 >> i & 1 ? find_row(cpu, 0xd, i) : NULL;
-        if (row && row->ebx + row->eax > size)
-            size = row->ebx + row->eax;
-    }
-    return size;
-}
-
 void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_leaf *out)
 {
     leaf = clamp(cpu, leaf);
@@ -66,8 +54,8 @@ void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, str
             out->ecx = subleaf & 0xff;
         break;
     case 0xd:
-        if (subleaf == 0 && row)
-            out->ebx = xsave_size(cpu);
+        if (subleaf <= 1 && row)
+            out->ebx = xsave_size(cpu, subleaf);
         break;
     }
 }

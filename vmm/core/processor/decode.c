@@ -94,6 +94,7 @@ static bool read_vex(struct decode *d)
         rest = take(d, 1);
         map = byte & 0x1f;
         rex = (~byte >> 5 & 7) | (rest >> 4 & 8);
+        d->vex_w = rest >> 7;
     }
     d->vvvv = ~rest >> 3 & 15;
     d->vex_l = rest >> 2 & 1;
@@ -137,7 +138,7 @@ static void address32(struct decode *d)
     if (d->address_size == 4)
         op->form |= FORM_ADDRESS32;
     if (rm == 4) {
-        uint8_t sib = take(d, 1);
+        uint8_t sib = d->sib = take(d, 1);
         unsigned index = (sib >> 3 & 7) | (d->rex & 2) << 2;
         op->base = (sib & 7) | (d->rex & 1) << 3;
         op->index = index == RSP ? SLOT_ZERO : index;
@@ -259,8 +260,15 @@ static HANDLER(op_privileged)
     raise_gp(cpu, op, 0);
 }
 
-/* BMI1 and BMI2, the only VEX instructions on general registers (alu_bmi.c). */
+/* BMI1 and BMI2, the only VEX instructions on general registers (bit.c). */
 bool set_up_bmi(struct decode *d);
+
+static bool vex_has_immediate(const struct decode *d)
+{
+    return d->map == MAP_0F3A ||
+           (d->map == MAP_0F && ((d->opcode >= 0x70 && d->opcode <= 0x73) || d->opcode == 0xc2 ||
+                                 (d->opcode >= 0xc4 && d->opcode <= 0xc6)));
+}
 
 static void set_up_operation(struct decode *d)
 {
@@ -270,7 +278,7 @@ static void set_up_operation(struct decode *d)
         op->size = d->rex & 8 && (d->mode & MODE_CODE) == MODE_CODE64 ? 8 : 4;
         op->dst = GPR_OFFSET(d->reg);
         op->src = GPR_OFFSET(d->rm);
-        good = set_up_bmi(d);
+        good = set_up_bmi(d) || set_up_avx(d);
     } else {
         const struct opcode *row = d->row;
         good = exists(d);
@@ -308,10 +316,10 @@ bool decode_instruction(struct processor *cpu, uint32_t mode, const uint8_t *byt
     read_prefixes(&d);
     bool vex_exists = read_vex(&d);
     if (d.vex) {
-        if (vex_exists) {
+        if (vex_exists && !(d.map == MAP_0F && d.opcode == 0x77)) { /* all but VZEROUPPER */
             read_modrm(&d);
             read_address(&d);
-            if (d.map == MAP_0F3A)
+            if (vex_has_immediate(&d))
                 op->imm = take(&d, 1);
         }
     } else {

@@ -63,7 +63,8 @@ struct decode {
     bool lock, rep, repne, operand16, has_segment, has_modrm, vex;
     uint8_t rex, segment, map, opcode;
     uint8_t modrm, mod, reg, rm; /* reg and rm with REX.R and REX.B; vvvv and vex_l of a VEX prefix */
-    uint8_t vvvv, vex_l;
+    uint8_t vvvv, vex_l, vex_w;
+    uint8_t sib;
     uint8_t operand_size, address_size; /* bytes */
     const struct opcode *row;
     struct op *op;
@@ -91,11 +92,12 @@ bool decode_instruction(struct processor *cpu, uint32_t mode, const uint8_t *byt
 /* ---- set-ups and handlers that live in other files ---- */
 
 bool set_up_x87(struct decode *d);  /* x87.c: D8h to DFh */
+bool set_up_avx(struct decode *d);  /* avx.c: VEX */
 bool set_up_simd(struct decode *d); /* simd.c: MMX and SSE rows of the 0F, 0F38 and 0F3A maps */
 
 #define HANDLERS(X)                                                                                                    \
     /* fpu.c; FXRSTOR, LDMXCSR, XRSTOR and XSETBV end their traces */                                                  \
-    X(fxsave) X(fxrstor) X(ldmxcsr) X(stmxcsr) X(xsave) X(xrstor) X(xsaveopt) X(xsavec) X(xgetbv) X(xsetbv) X(emms)    \
+    X(fxsave) X(fxrstor) X(ldmxcsr) X(stmxcsr) X(vldmxcsr) X(vstmxcsr) X(xsave) X(xrstor) X(xsaveopt) X(xsavec) X(xsaves) X(xrstors) X(xgetbv) X(xsetbv) X(emms)    \
     X(fwait)                                                                                                           \
     /* system.c */                                                                                                     \
     X(lgdt) X(sgdt) X(lidt) X(sidt) X(lldt) X(sldt) X(ltr) X(str) X(lmsw) X(smsw) X(invlpg) X(swapgs) X(rdtsc)         \

@@ -2,7 +2,6 @@
 #include "fpu.h"
 
 #include "decode.h"
-#include "vmx_state.h"
 
 #include <string.h>
 
@@ -136,7 +135,7 @@ bool fpu_masks_changed(struct processor *cpu)
 }
 
 /* The end of an instruction that ends its trace. */
-static const struct op *finish(struct processor *cpu, const struct op *op, bool mode_changed)
+const struct op *fpu_finish(struct processor *cpu, const struct op *op, bool mode_changed)
 {
     rip_past(cpu, op);
     if (unlikely(mode_changed))
@@ -164,6 +163,14 @@ void fpu_demand_sse(struct processor *cpu, const struct op *op)
     fpu_demand_mmx(cpu, op);
 }
 
+void fpu_demand_avx(struct processor *cpu, const struct op *op)
+{
+    if (!(cpu->s.cr4 & CR4_OSXSAVE) || ~cpu->s.registers.xcr0 & (XCR0_SSE | XCR0_AVX))
+        raise_ud(cpu, op);
+    if (cpu->s.cr0 & CR0_TS)
+        raise_fault(cpu, op, VECTOR_NM, NO_ERROR_CODE);
+}
+
 void fpu_demand_mmx(struct processor *cpu, const struct op *op)
 {
     if (cpu->s.cr0 & CR0_EM)
@@ -182,26 +189,36 @@ static void set_mxcsr(struct processor *cpu, uint32_t value)
         set_host_mxcsr(value | MXCSR_MASKS);
 }
 
-HANDLER(op_ldmxcsr)
+HANDLER(op_vldmxcsr)
 {
-    if (unlikely(cpu->mode & MODE_NO_SSE))
-        fpu_demand_sse(cpu, op);
     uint32_t value = load32(cpu, op, ea_any(cpu, op, 4, false), op->seg);
     if (unlikely(value & ~MXCSR_VALID))
         raise_gp(cpu, op, 0);
     set_mxcsr(cpu, value);
-    return finish(cpu, op, fpu_masks_changed(cpu));
+    return fpu_finish(cpu, op, fpu_masks_changed(cpu));
+}
+
+HANDLER(op_vstmxcsr)
+{
+    uint32_t value = FPU(cpu).mxcsr;
+    if (cpu->fpu_live & FPU_MXCSR)
+        value |= host_mxcsr() & MXCSR_FLAGS;
+    store32(cpu, op, ea_any(cpu, op, 4, true), value, op->seg);
+    NEXT;
+}
+
+HANDLER(op_ldmxcsr)
+{
+    if (unlikely(cpu->mode & MODE_NO_SSE))
+        fpu_demand_sse(cpu, op);
+    return op_vldmxcsr(cpu, op);
 }
 
 HANDLER(op_stmxcsr)
 {
     if (unlikely(cpu->mode & MODE_NO_SSE))
         fpu_demand_sse(cpu, op);
-    uint32_t value = FPU(cpu).mxcsr;
-    if (cpu->fpu_live & FPU_MXCSR)
-        value |= host_mxcsr() & MXCSR_FLAGS;
-    store32(cpu, op, ea_any(cpu, op, 4, true), value, op->seg);
-    NEXT;
+    return op_vstmxcsr(cpu, op);
 }
 
 /* ---- EMMS, FWAIT ---- */
@@ -234,7 +251,7 @@ HANDLER(op_fwait)
 
 /* ---- memory areas ---- */
 
-static void read_area(struct processor *cpu, const struct op *op, uint64_t linear, void *data, unsigned size)
+void fpu_read_area(struct processor *cpu, const struct op *op, uint64_t linear, void *data, unsigned size)
 {
     const struct tlb_entry *entry = tlb_entry(cpu, linear);
     if (likely(((linear + size - 1) & ~0xfffull) == entry->read)) {
@@ -248,7 +265,7 @@ static void read_area(struct processor *cpu, const struct op *op, uint64_t linea
 }
 
 /* After a probe of the whole. */
-static void write_area(struct processor *cpu, const struct op *op, uint64_t linear, const void *data, unsigned size)
+void fpu_write_area(struct processor *cpu, const struct op *op, uint64_t linear, const void *data, unsigned size)
 {
     const struct tlb_entry *entry = tlb_entry(cpu, linear);
     if (likely(((linear + size - 1) & ~0xfffull) == entry->write)) {
@@ -261,20 +278,15 @@ static void write_area(struct processor *cpu, const struct op *op, uint64_t line
     }
 }
 
-#define MXCSR_BEGIN 24u /* behind FCW ... FDP */
-#define ST_BEGIN 32u
-#define XMM_BEGIN 160u
 #define FXSAVE_END 416u /* what lies behind is left alone */
-#define XSAVE_HEADER 512u
-#define XSAVE_SIZE 576u
 
-static unsigned xmm_bytes(const struct processor *cpu)
+unsigned fpu_xmm_bytes(const struct processor *cpu)
 {
     return code64(cpu) ? 256 : 128;
 }
 
 /* With REX.W FIP and FDP have 64 bits, else 32 and a selector, which is deprecated. */
-static void compose_x87(const struct processor *cpu, const struct op *op, struct fxsave *image)
+void fpu_compose(const struct processor *cpu, const struct op *op, struct fxsave *image)
 {
     *image = FPU(cpu);
     image->mxcsr_mask = MXCSR_VALID;
@@ -285,7 +297,7 @@ static void compose_x87(const struct processor *cpu, const struct op *op, struct
     }
 }
 
-static void restore_x87(struct processor *cpu, const struct op *op, const struct fxsave *image)
+void fpu_restore_x87(struct processor *cpu, const struct op *op, const struct fxsave *image)
 {
     struct fxsave *f = &FPU(cpu);
     f->fcw = fcw_settled(image->fcw);
@@ -301,7 +313,7 @@ static void restore_x87(struct processor *cpu, const struct op *op, const struct
     fpu_settle_fsw(f);
 }
 
-static uint64_t area(struct processor *cpu, const struct op *op, unsigned size, unsigned alignment, bool write)
+uint64_t fpu_area(struct processor *cpu, const struct op *op, unsigned size, unsigned alignment, bool write)
 {
     uint64_t linear = ea_any(cpu, op, size, write);
     if (linear & (alignment - 1))
@@ -312,25 +324,25 @@ static uint64_t area(struct processor *cpu, const struct op *op, unsigned size, 
 static __attribute__((noinline)) void fxsave(struct processor *cpu, const struct op *op)
 {
     struct fxsave image;
-    uint64_t linear = area(cpu, op, 512, 16, true);
+    uint64_t linear = fpu_area(cpu, op, 512, 16, true);
     mmu_probe(cpu, op, linear, 512, op->seg, true);
     fpu_leave(cpu);
-    compose_x87(cpu, op, &image);
-    write_area(cpu, op, linear, &image, XMM_BEGIN + xmm_bytes(cpu));
+    fpu_compose(cpu, op, &image);
+    fpu_write_area(cpu, op, linear, &image, FXSAVE_XMM + fpu_xmm_bytes(cpu));
 }
 
 static __attribute__((noinline)) bool fxrstor(struct processor *cpu, const struct op *op)
 {
     struct fxsave image;
-    uint64_t linear = area(cpu, op, 512, 16, false);
+    uint64_t linear = fpu_area(cpu, op, 512, 16, false);
     mmu_probe(cpu, op, linear, 512, op->seg, false);
-    read_area(cpu, op, linear, &image, FXSAVE_END);
+    fpu_read_area(cpu, op, linear, &image, FXSAVE_END);
     if (image.mxcsr & ~MXCSR_VALID)
         raise_gp(cpu, op, 0);
     fpu_leave(cpu);
-    restore_x87(cpu, op, &image);
+    fpu_restore_x87(cpu, op, &image);
     FPU(cpu).mxcsr = image.mxcsr;
-    memcpy(FPU(cpu).xmm, image.xmm, xmm_bytes(cpu));
+    memcpy(FPU(cpu).xmm, image.xmm, fpu_xmm_bytes(cpu));
     return fpu_masks_changed(cpu);
 }
 
@@ -350,192 +362,5 @@ HANDLER(op_fxsave)
 HANDLER(op_fxrstor)
 {
     demand_x87(cpu, op);
-    return finish(cpu, op, fxrstor(cpu, op));
-}
-
-/* ---- XSAVE (SDM vol. 1, chapter 13): state components 0 and 1 ---- */
-
-#define COMPONENT_X87 1u
-#define COMPONENT_SSE 2u
-#define XCR0_VALID (COMPONENT_X87 | COMPONENT_SSE)
-#define XCOMP_COMPACTED (1ull << 63)
-
-struct xsave_area {
-    struct fxsave legacy;
-    uint64_t xstate_bv, xcomp_bv, reserved[6];
-};
-_Static_assert(sizeof(struct xsave_area) == XSAVE_SIZE, "SDM vol. 1, 13.4");
-
-static void demand_xsave(struct processor *cpu, const struct op *op)
-{
-    if (!(cpu->s.cr4 & CR4_OSXSAVE))
-        raise_ud(cpu, op);
-    if (cpu->s.cr0 & CR0_TS)
-        raise_fault(cpu, op, VECTOR_NM, NO_ERROR_CODE);
-}
-
-/* XCR0 AND EDX:EAX. XCR0 has no bits above. */
-static uint32_t requested(const struct processor *cpu)
-{
-    return cpu->s.registers.xcr0 & cpu->s.registers.gpr[RAX] & XCR0_VALID;
-}
-
-/* XINUSE: which components are not in their initial configuration. */
-static uint32_t in_use(const struct processor *cpu)
-{
-    static const uint8_t zeros[256];
-    const struct fxsave *f = &FPU(cpu);
-    bool x87 = f->fcw != FCW_INIT || f->fsw || f->ftw || f->fop || f->fip || f->fdp ||
-               memcmp(f->st, zeros, sizeof(f->st));
-    return (x87 ? COMPONENT_X87 : 0) | (memcmp(f->xmm, zeros, xmm_bytes(cpu)) ? COMPONENT_SSE : 0);
-}
-
-enum xsave_kind { XSAVE, XSAVEOPT, XSAVEC };
-
-static __attribute__((noinline)) void xsave(struct processor *cpu, const struct op *op, enum xsave_kind kind)
-{
-    struct fxsave image;
-    uint64_t header[2], linear = area(cpu, op, XSAVE_SIZE, 64, true);
-    uint32_t rfbm = requested(cpu), used, written;
-    mmu_probe(cpu, op, linear, XSAVE_SIZE, op->seg, true);
-    if (kind != XSAVEC)
-        read_area(cpu, op, linear + XSAVE_HEADER, header, 8);
-    fpu_leave(cpu);
-    compose_x87(cpu, op, &image);
-    used = in_use(cpu);
-    if (kind == XSAVEC && image.mxcsr != MXCSR_INIT)
-        used |= COMPONENT_SSE;
-    written = kind == XSAVE ? rfbm : rfbm & used;
-    if (written & COMPONENT_X87) {
-        write_area(cpu, op, linear, &image, MXCSR_BEGIN);
-        write_area(cpu, op, linear + ST_BEGIN, image.st, XMM_BEGIN - ST_BEGIN);
-    }
-    if (kind == XSAVEC ? written & COMPONENT_SSE : rfbm & COMPONENT_SSE)
-        write_area(cpu, op, linear + MXCSR_BEGIN, &image.mxcsr, ST_BEGIN - MXCSR_BEGIN);
-    if (written & COMPONENT_SSE)
-        write_area(cpu, op, linear + XMM_BEGIN, image.xmm, xmm_bytes(cpu));
-    if (kind == XSAVEC) {
-        header[0] = rfbm & used;
-        header[1] = rfbm | XCOMP_COMPACTED;
-        write_area(cpu, op, linear + XSAVE_HEADER, header, 16);
-    } else {
-        header[0] = (header[0] & ~(uint64_t)rfbm) | (rfbm & used);
-        write_area(cpu, op, linear + XSAVE_HEADER, header, 8);
-    }
-}
-
-static bool header_valid(const struct processor *cpu, const struct xsave_area *from)
-{
-    uint64_t xcr0 = cpu->s.registers.xcr0, other = 0;
-    unsigned first = 0;
-    if (has_feature(cpu, FEATURE_XSAVEC) && from->xcomp_bv & XCOMP_COMPACTED) {
-        uint64_t present = from->xcomp_bv & ~XCOMP_COMPACTED;
-        if (present & ~xcr0 || from->xstate_bv & ~present)
-            return false;
-    } else {
-        if (from->xstate_bv & ~xcr0 || from->xcomp_bv)
-            return false;
-    }
-    /* The standard form wants only bytes 23:8 of the header to be zero. */
-    for (; first < (from->xcomp_bv ? 6 : 1); first++)
-        other |= from->reserved[first];
-    return !other;
-}
-
-static __attribute__((noinline)) bool xrstor(struct processor *cpu, const struct op *op)
-{
-    struct xsave_area from;
-    uint64_t linear = area(cpu, op, XSAVE_SIZE, 64, false);
-    uint32_t rfbm = requested(cpu), present;
-    mmu_probe(cpu, op, linear, XSAVE_SIZE, op->seg, false);
-    read_area(cpu, op, linear, &from, XSAVE_SIZE);
-    if (!header_valid(cpu, &from))
-        raise_gp(cpu, op, 0);
-    present = rfbm & from.xstate_bv;
-    if (rfbm & COMPONENT_SSE) { /* the compacted form has MXCSR in the SSE component */
-        if (from.xcomp_bv && !(present & COMPONENT_SSE))
-            from.legacy.mxcsr = MXCSR_INIT;
-        if (from.legacy.mxcsr & ~MXCSR_VALID)
-            raise_gp(cpu, op, 0);
-    }
-    fpu_leave(cpu);
-    if (present & COMPONENT_X87) {
-        restore_x87(cpu, op, &from.legacy);
-    } else if (rfbm & COMPONENT_X87) {
-        fpu_init(&FPU(cpu));
-        memset(FPU(cpu).st, 0, sizeof(FPU(cpu).st));
-    }
-    if (rfbm & COMPONENT_SSE) {
-        FPU(cpu).mxcsr = from.legacy.mxcsr;
-        if (present & COMPONENT_SSE)
-            memcpy(FPU(cpu).xmm, from.legacy.xmm, xmm_bytes(cpu));
-        else
-            memset(FPU(cpu).xmm, 0, xmm_bytes(cpu));
-    }
-    return fpu_masks_changed(cpu);
-}
-
-HANDLER(op_xsave)
-{
-    demand_xsave(cpu, op);
-    xsave(cpu, op, XSAVE);
-    NEXT;
-}
-
-HANDLER(op_xsaveopt)
-{
-    demand_xsave(cpu, op);
-    xsave(cpu, op, XSAVEOPT);
-    NEXT;
-}
-
-HANDLER(op_xsavec)
-{
-    demand_xsave(cpu, op);
-    xsave(cpu, op, XSAVEC);
-    NEXT;
-}
-
-HANDLER(op_xrstor)
-{
-    demand_xsave(cpu, op);
-    return finish(cpu, op, xrstor(cpu, op));
-}
-
-static __attribute__((noinline)) uint32_t xinuse(struct processor *cpu)
-{
-    fpu_leave(cpu);
-    return in_use(cpu);
-}
-
-HANDLER(op_xgetbv)
-{
-    uint64_t *gpr = cpu->s.registers.gpr, value = cpu->s.registers.xcr0;
-    if (!(cpu->s.cr4 & CR4_OSXSAVE))
-        raise_ud(cpu, op);
-    if ((uint32_t)gpr[RCX] > has_feature(cpu, FEATURE_XGETBV1))
-        raise_gp(cpu, op, 0);
-    if ((uint32_t)gpr[RCX] == 1)
-        value &= xinuse(cpu);
-    gpr[RAX] = (uint32_t)value;
-    gpr[RDX] = value >> 32;
-    NEXT;
-}
-
-HANDLER(op_xsetbv)
-{
-    const uint64_t *gpr = cpu->s.registers.gpr;
-    uint64_t value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
-    if (!(cpu->s.cr4 & CR4_OSXSAVE))
-        raise_ud(cpu, op);
-    if (cpu->s.cpl != 0)
-        raise_gp(cpu, op, 0);
-    if (cpu->emulating)
-        leave_run(cpu, op, LEAVE_REFUSED);
-    if (vmx_non_root(cpu))
-        vmx_exit(cpu, op, REASON_XSETBV, 0);
-    if ((uint32_t)gpr[RCX] != 0 || !(value & COMPONENT_X87) || value & ~(uint64_t)XCR0_VALID)
-        raise_gp(cpu, op, 0);
-    cpu->s.registers.xcr0 = value;
-    return finish(cpu, op, false);
+    return fpu_finish(cpu, op, fxrstor(cpu, op));
 }

@@ -73,8 +73,31 @@ static inline void fpu_wait(struct processor *cpu, const struct op *op)
 
 /* #UD or #NM by CR0 and CR4, if they forbid SSE instructions. */
 void fpu_demand_sse(struct processor *cpu, const struct op *op);
+/* The same for AVX, by XCR0 too. */
+void fpu_demand_avx(struct processor *cpu, const struct op *op);
 /* The same for MMX. */
 void fpu_demand_mmx(struct processor *cpu, const struct op *op);
+
+/* ---- memory areas: FXSAVE (fpu.c), XSAVE (xsave.c) ---- */
+
+#define FXSAVE_MXCSR 24u /* behind FCW ... FDP */
+#define FXSAVE_ST 32u
+#define FXSAVE_XMM 160u
+
+/* The area's linear address; #GP(0) when it is not aligned. */
+uint64_t fpu_area(struct processor *cpu, const struct op *op, unsigned size, unsigned alignment, bool write);
+void fpu_read_area(struct processor *cpu, const struct op *op, uint64_t linear, void *data, unsigned size);
+/* After a probe of the whole. */
+void fpu_write_area(struct processor *cpu, const struct op *op, uint64_t linear, const void *data, unsigned size);
+/* Of the XMM registers and the high halves of the YMM registers in this mode. */
+unsigned fpu_xmm_bytes(const struct processor *cpu);
+/* What FXSAVE would store, in op's form; what FXRSTOR would load of x87. */
+void fpu_compose(const struct processor *cpu, const struct op *op, struct fxsave *image);
+void fpu_restore_x87(struct processor *cpu, const struct op *op, const struct fxsave *image);
+/* Bytes of an area with all that is enabled, for CPUID: standard or compacted. */
+uint32_t xsave_size(const struct processor *cpu, bool compacted);
+/* The end of an instruction that ends its trace. */
+const struct op *fpu_finish(struct processor *cpu, const struct op *op, bool mode_changed);
 
 #define XMM_CLOBBERS                                                                                                   \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",         \

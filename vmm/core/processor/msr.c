@@ -26,6 +26,7 @@
 #define IA32_MTRR_PHYSBASE0 0x200
 #define IA32_PAT 0x277
 #define IA32_MTRR_DEF_TYPE 0x2ff
+#define IA32_XSS 0xda0
 #define IA32_VMX_BASIC 0x480
 #define IA32_VMX_VMFUNC 0x491
 #define IA32_STAR 0xc0000081
@@ -160,6 +161,7 @@ static uint64_t *storage(struct processor *cpu, uint32_t index)
     case IA32_FS_BASE: return has_feature(cpu, FEATURE_LM) ? &s->seg[FS].base : NULL;
     case IA32_GS_BASE: return has_feature(cpu, FEATURE_LM) ? &s->seg[GS].base : NULL;
     case IA32_KERNEL_GS_BASE: return has_feature(cpu, FEATURE_LM) ? &s->kernel_gs_base : NULL;
+    case IA32_XSS: return has_feature(cpu, FEATURE_XSAVES) ? &s->xss : NULL;
     case IA32_TSC_AUX:
         return has_feature(cpu, FEATURE_RDTSCP) || has_feature(cpu, FEATURE_RDPID) ? &s->tsc_aux : NULL;
     case MSR_EFER: return has_feature(cpu, FEATURE_LM) || has_feature(cpu, FEATURE_NX) ? &s->efer : NULL;
@@ -187,6 +189,7 @@ static bool settle(const struct processor *cpu, uint32_t index, uint64_t *value,
         *value = (*value & MISC_ENABLE_DEFINED) | (old & MISC_ENABLE_READ_ONLY);
         return true;
     case IA32_DEBUGCTL: return !*value; /* neither LBR nor BTF */
+    case IA32_XSS: return !*value; /* no supervisor state components */
     case IA32_PAT: return are_memory_types(*value, true);
     case IA32_FMASK: case IA32_TSC_AUX: return !(*value >> 32);
     case IA32_SYSENTER_ESP: case IA32_SYSENTER_EIP: case IA32_LSTAR: case IA32_CSTAR: case IA32_FS_BASE:

@@ -136,7 +136,9 @@ static const struct opcode group_0fba[8] = {
 };
 static const struct opcode group_0fc7[8] = {
     [1] = {ROW("cmpxchg8b", M | A_LOCK, set_up_0fc7, IMM_NONE, 1), FLAGS(0, RFLAGS_ZF)},
-    [4] = {ROW("xsavec", M, set_up_0fc7, IMM_NONE, 4)},
+    [3] = {ROW("xrstors", M | A_MEMORY, set_up_0fc7, IMM_NONE, 3)},
+    [4] = {ROW("xsavec", M | A_MEMORY, set_up_0fc7, IMM_NONE, 4)},
+    [5] = {ROW("xsaves", M | A_MEMORY, set_up_0fc7, IMM_NONE, 5)},
     [6] = {ROW("rdrand", M, set_up_0fc7, IMM_NONE, 6), FLAGS(0, ALL)},
     [7] = {ROW("rdseed", M, set_up_0fc7, IMM_NONE, 7), FLAGS(0, ALL)},
 };
@@ -330,6 +332,7 @@ const struct opcode opcode_table[4][256] = {
     },
     [MAP_0F38] = {
         SIMD16(0x00), SIMD16(0x10), SIMD16(0x20), SIMD16(0x30), SIMD4(0x40),
+        SIMD4(0xc8), [0xcc] = SIMD(IMM_NONE), [0xcd] = SIMD(IMM_NONE), [0xdb] = SIMD(IMM_NONE), SIMD4(0xdc),
         [0x82] = {ROW("invpcid", M | A_MEMORY | A_CPL0 | A_ENDS, set_up_invpcid, IMM_NONE, 0), NEEDS(INVPCID)},
         [0xf6] = {ROW("adcx/adox", M, set_up_adx, IMM_NONE, 0), NEEDS(ADX), FLAGS(CF | OF, CF | OF)},
         [0xf0] = {ROW("movbe", M, set_up_movbe, IMM_NONE, 0)}, [0xf1] = {ROW("movbe", M, set_up_movbe, IMM_NONE, 1)},
@@ -338,6 +341,7 @@ const struct opcode opcode_table[4][256] = {
         [0x08] = SIMD_8, [0x09] = SIMD_8, [0x0a] = SIMD_8, [0x0b] = SIMD_8, [0x0c] = SIMD_8, [0x0d] = SIMD_8,
         [0x0e] = SIMD_8, [0x0f] = SIMD_8, [0x14] = SIMD_8, [0x15] = SIMD_8, [0x16] = SIMD_8, [0x17] = SIMD_8,
         [0x20] = SIMD_8, [0x21] = SIMD_8, [0x22] = SIMD_8, [0x40] = SIMD_8, [0x41] = SIMD_8, [0x42] = SIMD_8,
+        [0x44] = SIMD_8, [0xcc] = SIMD_8, [0xdf] = SIMD_8,
         [0x60] = SIMD_8, [0x61] = SIMD_8, [0x62] = SIMD_8, [0x63] = SIMD_8,
     },
 };

@@ -303,7 +303,7 @@ INLINE v16 call_stub(uint64_t stub, v16 x, v16 source)
     }
 
 /* PCMPESTRI and its like. A length counts up to 16, whatever its sign: as 32 bits it says the same. */
-static uint32_t string_length(uint64_t value, bool wide)
+uint32_t simd_string_length(uint64_t value, bool wide)
 {
     int64_t length = wide ? (int64_t)value : (int32_t)value;
     return length > 16 ? 16 : length < -16 ? -16 : length;
@@ -316,10 +316,10 @@ static uint32_t string_length(uint64_t value, bool wide)
         register v16 xmm0 __asm__("xmm0") = XMM(cpu, op->dst);                                                         \
         register v16 xmm1 __asm__("xmm1") = *(const v16u *)source;                                                     \
         uint64_t *gpr = cpu->s.registers.gpr;                                                                          \
-        uint32_t flags = string_length(gpr[RAX], op->size == 8), index;                                                \
+        uint32_t flags = simd_string_length(gpr[RAX], op->size == 8), index;                                                \
         __asm__ volatile("call *%4\n\tlahf\n\tseto %%al"                                                               \
                          : "+a"(flags), "=c"(index), "+x"(xmm0)                                                        \
-                         : "d"(string_length(gpr[RDX], op->size == 8)), "r"(op->imm), "x"(xmm1)                        \
+                         : "d"(simd_string_length(gpr[RDX], op->size == 8)), "r"(op->imm), "x"(xmm1)                        \
                          : "cc");                                                                                      \
         cpu->s.flags = flags;                                                                                          \
         result;                                                                                                        \
@@ -479,7 +479,7 @@ static uint32_t string_length(uint64_t value, bool wide)
 #define DEFINE_STORE8_INTEGER(name) STORE_HANDLERS(name, 8, ANY, &REG64(cpu, op->src))
 
 /* MASKMOVDQU: the bytes of dst whose byte in src has bit 7 set go to DS:rDI. */
-static __attribute__((noinline)) void store_masked(struct processor *cpu, const struct op *op)
+__attribute__((noinline)) void simd_store_masked(struct processor *cpu, const struct op *op)
 {
     const uint8_t *data = (const uint8_t *)&XMM(cpu, op->dst), *mask = (const uint8_t *)&XMM(cpu, op->src);
     unsigned selected = 0;
@@ -496,7 +496,7 @@ static __attribute__((noinline)) void store_masked(struct processor *cpu, const 
 #define DEFINE_STORE_MASKED(name)                                                                                      \
     static HANDLER(name##_reg)                                                                                         \
     {                                                                                                                  \
-        store_masked(cpu, op);                                                                                         \
+        simd_store_masked(cpu, op);                                                                                         \
         NEXT;                                                                                                          \
     }
 
@@ -649,21 +649,67 @@ static const uint16_t row_number[3][SIMD_PREFIXES][256] = {
 #define MXCSR_FLUSH 0x8000u
 #define MXCSR_MASK_SHIFT 7
 
-/* The exceptions that `one` raises when `control` is MXCSR but for masks and flags. */
-static uint32_t exceptions_of(struct processor *cpu, const struct op *one, uint32_t control, const void *source,
-                              unsigned size, bool general)
+/* The exceptions that the computation raises when `control` is MXCSR but for masks and flags. */
+static uint32_t exceptions_of(void (*compute)(void *), void *context, uint32_t control)
 {
     uint32_t host, raised;
     control = (control & MXCSR_VALID & ~MXCSR_FLAGS) | MXCSR_MASKS;
     __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(host) : "m"(control));
-    cpu->fpu_live |= FPU_MXCSR;
-    if (source)
-        run_on(cpu, one, source, size, general, one->fn);
-    else
-        fpu_run_alone(cpu, one);
-    cpu->fpu_live &= ~FPU_MXCSR;
+    compute(context);
     __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(raised) : "m"(host));
     return raised & MXCSR_FLAGS;
+}
+
+/* MXCSR with the flags of the computation; whether one of them is unmasked goes to `*raises`. */
+static uint32_t judge(uint32_t mxcsr, void (*compute)(void *), void *context, bool *raises)
+{
+    uint32_t unmasked = ~(mxcsr >> MXCSR_MASK_SHIFT) & MXCSR_FLAGS, control = mxcsr, raised = 0;
+    if (unmasked & MXCSR_UNDERFLOW) {
+        /* Unmasked, a tiny result is an underflow even if exact (SDM vol. 1, 4.9.1.5): flushing it to zero tells. */
+        raised = exceptions_of(compute, context, mxcsr | MXCSR_FLUSH) & MXCSR_UNDERFLOW;
+        control &= ~MXCSR_FLUSH;
+    }
+    raised |= exceptions_of(compute, context, control);
+    if (raised & unmasked & MXCSR_BEFORE)
+        raised &= MXCSR_BEFORE;
+    *raises = raised & unmasked;
+    return mxcsr | raised;
+}
+
+static _Noreturn void raise_simd(struct processor *cpu, const struct op *op)
+{
+    raise_fault(cpu, op, cpu->s.cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD, NO_ERROR_CODE);
+}
+
+void simd_judge(struct processor *cpu, const struct op *op, void (*compute)(void *context), void *context)
+{
+    bool raises;
+    FPU(cpu).mxcsr = judge(FPU(cpu).mxcsr, compute, context, &raises);
+    if (raises)
+        raise_simd(cpu, op);
+}
+
+/* An instruction on registers, as a computation: it starts from the same ones each time. */
+struct supervised {
+    struct processor *cpu;
+    const struct op *one;
+    const void *source;
+    unsigned size;
+    bool general;
+    const struct registers *before;
+};
+
+static void run_supervised(void *context)
+{
+    const struct supervised *s = context;
+    struct processor *cpu = s->cpu;
+    cpu->s.registers = *s->before;
+    cpu->fpu_live |= FPU_MXCSR;
+    if (s->source)
+        run_on(cpu, s->one, s->source, s->size, s->general, s->one->fn);
+    else
+        fpu_run_alone(cpu, s->one);
+    cpu->fpu_live &= ~FPU_MXCSR;
 }
 
 void simd_supervise(struct processor *cpu, const struct op *op, const struct op *one, const void *source,
@@ -672,23 +718,16 @@ void simd_supervise(struct processor *cpu, const struct op *op, const struct op 
     fpu_leave(cpu);
     const struct registers before = cpu->s.registers;
     uint16_t flags = cpu->s.flags;
-    uint32_t mxcsr = before.fpu.mxcsr, unmasked = ~(mxcsr >> MXCSR_MASK_SHIFT) & MXCSR_FLAGS, tiny = 0, raised;
-    if (unmasked & MXCSR_UNDERFLOW) {
-        /* Unmasked, a tiny result is an underflow even if exact (SDM vol. 1, 4.9.1.5): flushing it to zero tells. */
-        tiny = exceptions_of(cpu, one, mxcsr | MXCSR_FLUSH, source, size, general) & MXCSR_UNDERFLOW;
-        cpu->s.registers = before;
-        mxcsr &= ~MXCSR_FLUSH;
-    }
-    raised = exceptions_of(cpu, one, mxcsr, source, size, general) | tiny;
-    if (raised & unmasked & MXCSR_BEFORE)
-        raised &= MXCSR_BEFORE;
-    if (raised & unmasked) {
+    struct supervised supervised = {cpu, one, source, size, general, &before};
+    bool raises;
+    uint32_t mxcsr = judge(before.fpu.mxcsr, run_supervised, &supervised, &raises);
+    if (raises) {
         cpu->s.registers = before;
         cpu->s.flags = flags;
-        FPU(cpu).mxcsr |= raised;
-        raise_fault(cpu, op, cpu->s.cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD, NO_ERROR_CODE);
     }
-    FPU(cpu).mxcsr |= raised;
+    FPU(cpu).mxcsr = mxcsr;
+    if (raises)
+        raise_simd(cpu, op);
 }
 
 /* `imm` holds the row's number and the immediate. */

@@ -39,6 +39,14 @@ bool set_up_mmx(struct decode *d);
 void simd_supervise(struct processor *cpu, const struct op *op, const struct op *one, const void *source,
                     unsigned size, bool general);
 
+/* The same for a computation that touches its context alone, and may run twice. */
+void simd_judge(struct processor *cpu, const struct op *op, void (*compute)(void *context), void *context);
+
+/* The length of a string of PCMPESTRI and its like, from RAX or RDX. */
+uint32_t simd_string_length(uint64_t value, bool wide);
+/* MASKMOVDQU */
+void simd_store_masked(struct processor *cpu, const struct op *op);
+
 /* A source operand; #GP(0) when it is not aligned to 16 bytes and should be. */
 const void *simd_read(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, bool aligned);
 /* Runs `fn`, a form of `op` on registers, with the operand in memory as its source, and goes on behind it. */

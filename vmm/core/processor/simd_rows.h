@@ -234,6 +234,17 @@
     X(UPDATE16, 0F38, P66, 0x3f, pmaxud, SSE41)                                                                        \
     X(UPDATE16, 0F38, P66, 0x40, pmulld, SSE41)                                                                        \
     X(REPLACE16, 0F38, P66, 0x41, phminposuw, SSE41)                                                                   \
+    X(UPDATE16, 0F38, NP, 0xc8, sha1nexte, SHA)                                                                        \
+    X(UPDATE16, 0F38, NP, 0xc9, sha1msg1, SHA)                                                                         \
+    X(UPDATE16, 0F38, NP, 0xca, sha1msg2, SHA)                                                                         \
+    X(BLENDV, 0F38, NP, 0xcb, sha256rnds2, SHA)                                                                        \
+    X(UPDATE16, 0F38, NP, 0xcc, sha256msg1, SHA)                                                                       \
+    X(UPDATE16, 0F38, NP, 0xcd, sha256msg2, SHA)                                                                       \
+    X(REPLACE16, 0F38, P66, 0xdb, aesimc, AES)                                                                         \
+    X(UPDATE16, 0F38, P66, 0xdc, aesenc, AES)                                                                          \
+    X(UPDATE16, 0F38, P66, 0xdd, aesenclast, AES)                                                                      \
+    X(UPDATE16, 0F38, P66, 0xde, aesdec, AES)                                                                          \
+    X(UPDATE16, 0F38, P66, 0xdf, aesdeclast, AES)                                                                      \
     X(CRC1, 0F38, PF2, 0xf0, crc32b, SSE42)                                                                            \
     X(CRC2, 0F38, PF2_16, 0xf1, crc32w, SSE42)                                                                         \
     X(CRC4, 0F38, PF2, 0xf1, crc32l, SSE42)                                                                            \
@@ -258,6 +269,9 @@
     X(FLOAT_STUB16, 0F3A, P66, 0x40, dpps, SSE41)                                                                      \
     X(FLOAT_STUB16, 0F3A, P66, 0x41, dppd, SSE41)                                                                      \
     X(STUB16, 0F3A, P66, 0x42, mpsadbw, SSE41)                                                                         \
+    X(STUB16, 0F3A, P66, 0x44, pclmulqdq, PCLMULQDQ)                                                                   \
+    X(STUB16, 0F3A, NP, 0xcc, sha1rnds4, SHA)                                                                          \
+    X(STUB16, 0F3A, P66, 0xdf, aeskeygenassist, AES)                                                                   \
     X(STRING_MASK, 0F3A, P66, 0x60, pcmpestrm, SSE42)                                                                  \
     X(STRING_INDEX, 0F3A, P66, 0x61, pcmpestri, SSE42)                                                                 \
     X(STRING_MASK, 0F3A, P66, 0x62, pcmpistrm, SSE42)                                                                  \

@@ -107,6 +107,8 @@ void cpu_update(struct processor *cpu)
         mode |= MODE_NO_X87 | MODE_NO_SSE;
     if (!(s->cr4 & CR4_OSFXSR))
         mode |= MODE_NO_SSE;
+    if (s->cr0 & CR0_TS || !(s->cr4 & CR4_OSXSAVE) || ~s->registers.xcr0 & (XCR0_SSE | XCR0_AVX))
+        mode |= MODE_NO_AVX;
     if ((s->registers.fpu.fcw & FCW_MASKS) != FCW_MASKS)
         mode |= MODE_FPU_CHECKED;
     if ((s->registers.fpu.mxcsr & MXCSR_MASKS) != MXCSR_MASKS)

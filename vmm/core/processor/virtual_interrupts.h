@@ -15,11 +15,11 @@ static inline bool has_virtual_interrupts(const struct processor *cpu)
 bool v86_flags_are_virtual(struct processor *cpu, const struct op *op, unsigned size);
 /* FLAGS as such a PUSHF and an INT n store them: IOPL 3 and VIF for IF. */
 uint16_t v86_flags_stored(const struct processor *cpu);
-/* What such a POPF or IRET makes of the FLAGS it loaded, without IOPL and IF; #GP(0) when it sets TF, or IF with VIP set. */
+/* RFLAGS after such a POPF or IRET loaded `value`, but for IOPL and IF; #GP(0) when it sets TF, or IF with VIP set. */
 uint64_t v86_flags_loaded(struct processor *cpu, const struct op *op, uint16_t value);
 
-/* INT n in virtual-8086 mode: true, the interrupt redirection bitmap keeps it there, and it has gone through the table at
- * address 0; false: to the protected-mode handler; #GP(0) when IOPL forbids that. */
+/* INT n in virtual-8086 mode: true, the interrupt redirection bitmap keeps it there, and it has gone through the table
+ * at address 0; false: to the protected-mode handler; #GP(0) when IOPL forbids that. */
 bool v86_interrupt(struct processor *cpu, const struct op *op, uint8_t vector);
 
 #endif

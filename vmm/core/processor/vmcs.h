@@ -36,6 +36,7 @@ enum vmcs_group {
     X(0x200c, 64, executive_vmcs_pointer, VMCS_FREE)                                                                   \
     X(0x2010, 64, tsc_offset, VMCS_FREE)                                                                               \
     X(0x201a, 64, ept_pointer, VMCS_CONTROLS)                                                                          \
+    X(0x202c, 64, xss_exiting_bitmap, VMCS_FREE)                                                                       \
     X(0x2400, 64, guest_physical_address, VMCS_READ_ONLY)                                                              \
     X(0x2800, 64, vmcs_link_pointer, VMCS_GUEST)                                                                       \
     X(0x2802, 64, guest_debugctl, VMCS_GUEST)                                                                          \
@@ -147,7 +148,7 @@ struct vmcs {
 
     uint64_t io_bitmap_a_address, io_bitmap_b_address, msr_bitmap_address;
     uint64_t exit_msr_store_address, exit_msr_load_address, entry_msr_load_address;
-    uint64_t executive_vmcs_pointer, tsc_offset, ept_pointer;
+    uint64_t executive_vmcs_pointer, tsc_offset, ept_pointer, xss_exiting_bitmap;
     uint64_t cr0_guest_host_mask, cr4_guest_host_mask, cr0_read_shadow, cr4_read_shadow, cr3_target_value[4];
     uint64_t guest_physical_address, exit_qualification, io_rcx, io_rsi, io_rdi, io_rip, guest_linear_address;
     uint64_t vmcs_link_pointer, guest_debugctl, guest_pat, guest_efer, guest_pdpte[4];
@@ -216,6 +217,7 @@ void vmcs_set(struct vmcs *vmcs, const struct vmcs_field *field, uint64_t value)
 #define SECONDARY_RDRAND_EXITING (1u << 11)
 #define SECONDARY_ENABLE_INVPCID (1u << 12)
 #define SECONDARY_RDSEED_EXITING (1u << 16)
+#define SECONDARY_ENABLE_XSAVES (1u << 20) /* and XRSTORS */
 
 #define EXIT_SAVE_DEBUG_CONTROLS (1u << 2)
 #define EXIT_HOST_ADDRESS_SPACE_SIZE (1u << 9)
@@ -292,7 +294,9 @@ enum vmx_reason {
     REASON_XSETBV = 55,
     REASON_RDRAND = 57,
     REASON_INVPCID = 58,
-    REASON_RDSEED = 61
+    REASON_RDSEED = 61,
+    REASON_XSAVES = 63,
+    REASON_XRSTORS = 64
 };
 #define REASON_ENTRY_FAILURE (1u << 31)
 

@@ -40,6 +40,8 @@ static uint64_t secondary_allowed(const struct processor *cpu)
         free |= SECONDARY_ENABLE_INVPCID;
     if (has_feature(cpu, FEATURE_RDSEED))
         free |= SECONDARY_RDSEED_EXITING;
+    if (has_feature(cpu, FEATURE_XSAVES))
+        free |= SECONDARY_ENABLE_XSAVES;
     return allowed(0, free);
 }
 

@@ -79,7 +79,7 @@ VMX_EXITS(X)
 /* These exit always: CPUID, GETSEC, INVD, XSETBV, the VMX instructions (task switches: vmx_exit_task_switch). Use
  * vmx_non_root and vmx_exit. */
 
-/* #UD in non-root operation: RDTSCP and RDPID, INVPCID. */
+/* #UD in non-root operation: RDTSCP and RDPID, INVPCID, XSAVES and XRSTORS. */
 static inline bool vmx_forbids_rdtscp(const struct processor *cpu)
 {
     return vmx_non_root(cpu) && !(cpu->vmx->active.secondary & SECONDARY_ENABLE_RDTSCP);
@@ -87,6 +87,11 @@ static inline bool vmx_forbids_rdtscp(const struct processor *cpu)
 static inline bool vmx_forbids_invpcid(const struct processor *cpu)
 {
     return vmx_non_root(cpu) && !(cpu->vmx->active.secondary & SECONDARY_ENABLE_INVPCID);
+}
+
+static inline bool vmx_forbids_xsaves(const struct processor *cpu)
+{
+    return vmx_non_root(cpu) && !(cpu->vmx->active.secondary & SECONDARY_ENABLE_XSAVES);
 }
 
 /* ---- leaving ---- */

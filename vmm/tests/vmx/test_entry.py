@@ -63,7 +63,7 @@ CONTROLS: list[tuple[str, list[Change]]] = [
     ("external interrupts without exiting", [off("pin_based_controls", 1)]),
     ("primary bit that must be 1", [off("primary_controls", 1 << 8)]),
     ("TPR shadow", [on("primary_controls", 1 << 21)]),
-    ("secondary bit that must be 0", [on("secondary_controls", 1 << 20)]),
+    ("secondary bit that must be 0", [on("secondary_controls", 1 << 27)]),
     ("CR3-target count", [put(cr3_target_count=5)]),
     ("I/O bitmap A misaligned", [on("primary_controls", 1 << 25), put(io_bitmap_a_address=0x413800)]),
     ("I/O bitmap B beyond the width", [on("primary_controls", 1 << 25), put(io_bitmap_b_address=HUGE)]),

@@ -95,7 +95,7 @@ def test_every_component_reads_back_at_its_width(root: Root) -> None:
             assert (result, root.error()) == (FAIL_VALID, 13), name
         else:
             assert vmread(root, encoding) == (SUCCEED, value & (1 << width) - 1), name
-    assert len(FIELDS) == 129
+    assert len(FIELDS) == 130
 
 
 def test_components_do_not_overlap(root: Root) -> None:
