@@ -1,7 +1,9 @@
 /* CPUID (SDM vol. 2) from the CPU model's rows, with the bits that follow the processor's state. */
 #include "fpu.h"
+#include "msr.h"
 
 #define APIC_BASE_ENABLE (1ull << 11)
+#define LIMITED_LEAF 2 /* what leaf 0 says with MISC_ENABLE_LIMIT_CPUID (vol. 4, table 2-2) */
 
 static const struct cpuid_leaf *find_row(const struct processor *cpu, uint32_t leaf, uint32_t subleaf)
 {
@@ -39,8 +41,14 @@ void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, str
     const struct cpuid_leaf *row = find_row(cpu, leaf, has_subleaves(leaf) ? subleaf : 0);
     *out = row ? *row : (struct cpuid_leaf){.leaf = leaf, .subleaf = subleaf};
     switch (leaf) {
+    case 0x0:
+        if (cpu->s.misc_enable & MISC_ENABLE_LIMIT_CPUID && out->eax > LIMITED_LEAF)
+            out->eax = LIMITED_LEAF;
+        break;
     case 0x1:
         out->ebx &= 0x00ffffff; /* initial APIC id 0 */
+        if (!(cpu->s.misc_enable & MISC_ENABLE_MONITOR))
+            out->ecx &= ~(1u << 3);
         out->ecx = (out->ecx & ~(1u << 27)) | (uint32_t)!!(cpu->s.cr4 & CR4_OSXSAVE) << 27;
         if (!(cpu->s.apic_base & APIC_BASE_ENABLE))
             out->edx &= ~(1u << 9);
@@ -56,6 +64,10 @@ void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, str
     case 0xd:
         if (subleaf <= 1 && row)
             out->ebx = xsave_size(cpu, subleaf);
+        break;
+    case 0x80000001:
+        if (cpu->s.misc_enable & MISC_ENABLE_XD_DISABLE)
+            out->edx &= ~(1u << 20);
         break;
     }
 }

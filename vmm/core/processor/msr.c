@@ -40,7 +40,9 @@
 
 #define FEATURE_CONTROL_LOCK 1ull
 #define FEATURE_CONTROL_DEFINED 7ull /* lock, VMX in SMX, VMX outside SMX */
-#define MISC_ENABLE_DEFINED ((1ull << 0) | (1ull << 16) | (1ull << 18))     /* fast strings, EIST, MONITOR FSM */
+/* Fast strings, thermal control, EIST and xTPR messages have nothing to switch here. */
+#define MISC_ENABLE_DEFINED                                                                                            \
+    ((1ull << 0) | (1ull << 3) | (1ull << 16) | (1ull << 23) | MISC_ENABLE_MONITOR | MISC_ENABLE_LIMIT_CPUID)
 #define MISC_ENABLE_READ_ONLY ((1ull << 7) | (1ull << 11) | (1ull << 12)) /* no performance monitor, BTS, PEBS */
 #define MTRR_VARIABLE 8
 #define MTRRCAP_FIXED (1ull << 8)
@@ -172,7 +174,7 @@ static uint64_t *storage(struct processor *cpu, uint32_t index)
 static uint64_t efer_defined(const struct processor *cpu)
 {
     return (has_feature(cpu, FEATURE_SYSCALL) ? EFER_SCE : 0) |
-           (has_feature(cpu, FEATURE_LM) ? EFER_LME | EFER_LMA : 0) | (has_feature(cpu, FEATURE_NX) ? EFER_NXE : 0);
+           (has_feature(cpu, FEATURE_LM) ? EFER_LME | EFER_LMA : 0) | (has_feature(cpu, FEATURE_NX) && !(cpu->s.misc_enable & MISC_ENABLE_XD_DISABLE) ? EFER_NXE : 0);
 }
 
 /* May the register hold this? `*value` becomes what it will hold. `old` is what it holds. */
@@ -183,11 +185,13 @@ static bool settle(const struct processor *cpu, uint32_t index, uint64_t *value,
     case IA32_FEATURE_CONTROL: return !(old & FEATURE_CONTROL_LOCK) && !(*value & ~FEATURE_CONTROL_DEFINED);
     case IA32_SPEC_CTRL: return !(*value & ~SPEC_CTRL_DEFINED);
     case IA32_SYSENTER_CS: *value = (uint32_t)*value; return true;
-    case IA32_MISC_ENABLE:
-        if (*value & ~(MISC_ENABLE_DEFINED | MISC_ENABLE_READ_ONLY))
+    case IA32_MISC_ENABLE: {
+        uint64_t defined = MISC_ENABLE_DEFINED | (has_feature(cpu, FEATURE_NX) ? MISC_ENABLE_XD_DISABLE : 0);
+        if (*value & ~(defined | MISC_ENABLE_READ_ONLY))
             return false;
-        *value = (*value & MISC_ENABLE_DEFINED) | (old & MISC_ENABLE_READ_ONLY);
+        *value = (*value & defined) | (old & MISC_ENABLE_READ_ONLY);
         return true;
+    }
     case IA32_DEBUGCTL: return !*value; /* neither LBR nor BTF */
     case IA32_XSS: return !*value; /* no supervisor state components */
     case IA32_PAT: return are_memory_types(*value, true);

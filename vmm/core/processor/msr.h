@@ -10,6 +10,11 @@
 #define MSR_TSC_DEADLINE 0x6e0
 #define MSR_EFER 0xc0000080
 
+/* IA32_MISC_ENABLE, what CPUID follows */
+#define MISC_ENABLE_MONITOR (1ull << 18)
+#define MISC_ENABLE_LIMIT_CPUID (1ull << 22)
+#define MISC_ENABLE_XD_DISABLE (1ull << 34)
+
 /* RDMSR and WRMSR by the instruction `op`, or NULL: by VM entry and exit, and by root code, outside of a run. False:
  * #GP. The board's MSRs are plain registers here. */
 bool msr_get(struct processor *cpu, const struct op *op, uint32_t index, uint64_t *value);

@@ -122,7 +122,8 @@ static void allow(struct processor *cpu, uint64_t instructions)
 /* Does the instruction leave RFLAGS.TF cleared without a trap of its own (SDM vol. 3, 18.3.1.4)? */
 static bool swallows_single_step(const struct op *op)
 {
-    return op->fn == op_int || op->fn == op_int3 || op->fn == op_into || op->fn == op_syscall || op->fn == op_sysenter;
+    return op->fn == op_int || op->fn == op_int3 || op->fn == op_int1 || op->fn == op_into ||
+           op->fn == op_syscall || op->fn == op_sysenter;
 }
 
 /* One instruction: in the shadow of STI or MOV SS, with RFLAGS.RF, single-stepped, or where there are breakpoints. A REP

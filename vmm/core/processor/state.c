@@ -2,6 +2,7 @@
 #include "breakpoint.h"
 #include "fpu.h"
 #include "mmu.h"
+#include "msr.h"
 
 #include <string.h>
 
@@ -63,7 +64,7 @@ void cpu_reset(struct processor *cpu)
     s->gdt_limit = s->idt_limit = 0xffff;
     s->pat = 0x0007040600070406;
     s->apic_base = 0xfee00900; /* enabled, bootstrap processor */
-    s->misc_enable = 1 | 1 << 11 | 1 << 12 | (uint64_t)has_feature(cpu, FEATURE_MONITOR) << 18;
+    s->misc_enable = 1 | 1 << 11 | 1 << 12 | (has_feature(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
     s->random = cpu->config.seed;
     cpu->delivering_valid = false;
     cpu->leave = LEAVE_NONE;

@@ -155,7 +155,10 @@ static struct vcpu_segment system_segment(struct processor *cpu, const struct op
         raise_selector(cpu, op, VECTOR_NP, selector);
     if (long_mode(cpu))
         descriptor_read_high(cpu, op, selector, VECTOR_GP, d);
-    return descriptor_segment(selector, d);
+    struct vcpu_segment segment = descriptor_segment(selector, d);
+    if (!canonical(segment.base))
+        raise_selector(cpu, op, VECTOR_GP, selector);
+    return segment;
 }
 
 HELPER void load_ldt(struct processor *cpu, const struct op *op)

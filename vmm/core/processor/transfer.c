@@ -556,6 +556,11 @@ HANDLER(op_int3)
 HANDLER(op_int1)
 {
     deliver_software_event(cpu, op, VECTOR_DB, EVENT_PRIVILEGED_SOFTWARE);
+    /* A trap that MOV SS held off came with it: one exception tells of both. */
+    if (cpu->s.pending_debug) {
+        cpu->s.registers.dr6 = (cpu->s.registers.dr6 & ~0xfull) | (cpu->s.pending_debug & ~PENDING_BREAKPOINT);
+        cpu->s.pending_debug = 0;
+    }
     LEAVE_TRACE;
 }
 

@@ -239,6 +239,40 @@ trap:
         assert guest.run().detail == 9
 
 
+MOV_SS_AND_ICEBP = """
+    xor eax, eax; mov ds, ax; mov dr6, eax; xor cx, cx
+    mov word ptr [4], offset trap - 0x10000; mov word ptr [6], 0x1000
+    mov [0x7000], ss
+    {arm}
+    mov ss, [0x7000]
+    .byte 0xf1
+    nop
+    mov al, cl; out 0xf4, al
+trap: # a digit in CX: 1, 2 with BS, 4 with B0; the single step ends itself
+    push eax; mov bp, sp
+    shl cx, 4; inc cx
+    mov eax, dr6
+    test ax, 0x4000; jz 1f; or cx, 2; and word ptr [bp + 8], 0xfeff; 1:
+    test ax, 1; jz 2f; or cx, 4; 2:
+    xor eax, eax; mov dr6, eax
+    pop eax; iret
+"""
+
+
+@pytest.mark.parametrize(
+    ("arm", "traps"),
+    [
+        # ICEBP and, after IRET, NOP single-stepped: the one leaves no step of its own.
+        ("pushf; pop ax; or ax, 0x100; push ax; popf", 0x13),
+        # MOV SS met its operand's breakpoint, which comes with the ICEBP that ends its shadow.
+        ("mov eax, 0x7000; mov dr0, eax; mov eax, 0x70402; mov dr7, eax", 0x5),
+    ],
+)
+def test_icebp_in_the_shadow_of_mov_ss(both: Callable[..., list[Guest]], arm: str, traps: int) -> None:
+    for guest in both(MOV_SS_AND_ICEBP.format(arm=arm)):
+        assert guest.run().detail == traps
+
+
 def test_general_detect_is_a_fault_that_sets_rf(probe: Probe) -> None:
     assert probe.run(b"\x0f\x21\xc0", guest_dr7=0x400 | 1 << 13) == fault(DB)
     assert probe["exit_qualification"] == 1 << 13

@@ -302,6 +302,14 @@ def test_ltr(long: Probe, access: int, high: int, selector: int, outcome: Outcom
         assert long.read(GDT + SLOT + 5, 1)[0] & 0xF == TSS_BUSY
 
 
+def test_ltr_and_lldt_of_a_base_that_is_not_canonical(long: Probe) -> None:
+    for code, access in ((b"\x0f\x00\xd8", PRESENT | TSS_FREE), (b"\x0f\x00\xd0", PRESENT | LDT)):
+        describe(long, access, base=0x8765000, limit=0x67, high=0x00008000)
+        long.put("rax", SLOT)
+        assert long.run(code) == fault(GP, SLOT)
+        assert long.read(GDT + SLOT + 5, 1)[0] & 0xF == access & 0xF, "it is not busy"
+
+
 def test_lldt(probe: Probe) -> None:
     describe(probe, PRESENT | LDT, base=0x8000, limit=0xFF)
     for selector, outcome in [(SLOT, DONE), (0, DONE), (SLOT | 4, fault(GP, SLOT | 4)), (CODE_AT_0, fault(GP, 8))]:

@@ -292,7 +292,7 @@ def rdmsr(probe: Probe, index: int) -> int | Outcome:
         (PHYSBASE, [0x80000006], [0x80000002, 0x100, 1 << 40]),
         (PHYSMASK, [0xFF80000800], [0x400, 1 << 40]),
         (FIX64K, [0x0605040100000000], [2, 0xFF]),
-        (0x1A0, [0x1801, 0x41801], [1 << 34, 1 << 1]),
+        (0x1A0, [0x1801, 0x400C51809], [1 << 1, 1 << 2, 1 << 35]),
         (0x1D9, [0], [1, 2]),
         (0x8B, [0], []),
         (MTRRCAP, [], [0x508]),
@@ -411,6 +411,23 @@ def cpuid(probe: Probe, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int
     out = ffi.new("struct cpuid_leaf *")
     lib.processor_cpuid(probe.cpu, leaf, subleaf, out)
     return out.eax, out.ebx, out.ecx, out.edx
+
+
+def test_cpuid_follows_misc_enable(probe: Probe) -> None:
+    last = cpuid(probe, 0)[0]
+    assert last > 2
+    assert wrmsr(probe, 0x1A0, 1 << 22) == DONE
+    assert cpuid(probe, 0)[0] == 2, "limited"
+    assert wrmsr(probe, 0x1A0, 1 << 34) == DONE
+    assert cpuid(probe, 0)[0] == last
+    assert not cpuid(probe, 0x80000001)[3] >> 20 & 1, "no execute-disable bit"
+    assert not cpuid(probe, 1)[2] >> 3 & 1, "MONITOR is off as well"
+    probe["guest_efer"] = 0x500
+    assert wrmsr(probe, 0xC0000080, 0xD00) == fault(GP, 0), "NXE is reserved without it"
+    assert wrmsr(probe, 0x1A0, 1 << 18) == DONE
+    assert cpuid(probe, 0x80000001)[3] >> 20 & 1
+    assert cpuid(probe, 1)[2] >> 3 & 1
+    assert wrmsr(probe, 0xC0000080, 0xD00) == DONE
 
 
 def test_cpuid(probe: Probe) -> None:
