@@ -24,6 +24,7 @@ from bringup.harness.transcript import PlainText
 from .deaths import DeathWatch, GuestDied
 from .keyboard import Keyboard
 from .log import Log
+from .loose import Chatter
 from .screen import Screen
 from .scroll import Found, Scroll, Searcher
 from .shell import CommandResult, Prompter
@@ -67,7 +68,7 @@ class Console(_Base):  # type: ignore[misc]
         about: ConsoleDefinition | None = None,
         *,
         deaths: Sequence[Death] = (),
-        chatter: str = "",
+        chatter: str | None = None,
     ) -> None:
         self.machine, self.channel = machine, channel
         super().__init__(encoding="utf-8", codec_errors="replace")
@@ -82,8 +83,8 @@ class Console(_Base):  # type: ignore[misc]
         self._plain = PlainText()
         self._scroll = Scroll()
         self._arrived = False
-        self.keyboard = Keyboard(self, self.about.typing, chatter)
-        self.shell = Prompter(self, self.about.shell, chatter)
+        self.keyboard = Keyboard(self, self.about.typing, Chatter(chatter))
+        self.shell = Prompter(self, self.about.shell, Chatter(chatter))
         machine.listen(channel, self._arrive)
         machine.consoles.append(self)
 

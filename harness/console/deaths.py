@@ -24,6 +24,16 @@ class Fatality(NamedTuple):
     channel: str
 
 
+class _Watched(NamedTuple):
+    death: Death
+    pattern: re.Pattern[str]
+    literals: tuple[str, ...]
+
+    def near(self, text: str) -> bool:
+        """May it be in this text?"""
+        return not self.literals or any(literal in text for literal in self.literals)
+
+
 class GuestDied(Exception):
     """The guest said that it is beyond help."""
 
@@ -44,20 +54,17 @@ class DeathWatch:
         self.fatality: Fatality | None = None
         self.growing: Fatality | None = None
         self._channel, self._note = channel, note
-        self._deaths = [(death, re.compile(death.pattern)) for death in deaths]
-        literals = [required(death.pattern) for death in deaths]
-        self._literals = None if "" in literals else literals
+        self._watched = [_Watched(death, re.compile(death.pattern), required(death.pattern)) for death in deaths]
         self._line, self._at = "", 0
 
     def feed(self, text: str) -> None:
         """More of the console's plain text."""
         block = self._line + text
-        if self._deaths and self.fatality is None and (
-            self._literals is None or any(literal in block for literal in self._literals)
-        ):  # fmt: skip
-            self._scan(block)
-        else:
-            self.growing = None
+        self.growing = None
+        if self.fatality is None:
+            near = [each for each in self._watched if each.near(block)]
+            if near:
+                self._scan(block, near)
         rest = block.rfind("\n") + 1
         if len(block) - rest > MAXIMUM:
             rest = len(block) - MAXIMUM
@@ -69,20 +76,18 @@ class DeathWatch:
         if self.fatality is None:
             self.fatality, self.growing = self.growing, None
 
-    def _scan(self, block: str) -> None:
+    def _scan(self, block: str, near: Sequence[_Watched]) -> None:
         at = self._at
         *lines, last = block.split("\n")
-        self.growing = None
         for line in lines:
-            found = self._find(line, at)
-            if found is not None:
-                self.fatality = found
+            self.fatality = self._find(line, at, near)
+            if self.fatality is not None:
                 return
             at += len(line) + 1
-        self.growing = self._find(last, at, note=False)
+        self.growing = self._find(last, at, near, note=False)
 
-    def _find(self, line: str, at: int, note: bool = True) -> Fatality | None:
-        for death, pattern in self._deaths:
+    def _find(self, line: str, at: int, near: Sequence[_Watched], note: bool = True) -> Fatality | None:
+        for death, pattern, _ in near:
             match = pattern.search(line)
             if match is None:
                 continue

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pexpect
 
 from bringup.guests.definition import Limit, Typing
+
+from .loose import Chatter, Loose
 
 if TYPE_CHECKING:
     from .console import Console
@@ -33,9 +33,9 @@ class TypingFailed(Exception):
 class Keyboard:
     """One console's."""
 
-    def __init__(self, console: Console, about: Typing, chatter: str) -> None:
+    def __init__(self, console: Console, about: Typing, chatter: Chatter) -> None:
         self._console, self._about = console, about
-        self._gap = gap(chatter)
+        self._chatter = chatter
 
     def type(self, line: str, limit: Limit | None = None, *, enter: bool = True) -> None:
         """A line, and its end unless told otherwise. TypingFailed: its echo was wrong."""
@@ -73,7 +73,7 @@ class Keyboard:
         for at in range(0, len(line), PIECE):
             piece = line[at : at + PIECE]
             self.press(piece)
-            index = self._console.expect([tolerant(piece, self._gap), pexpect.TIMEOUT], limit)
+            index = self._console.expect_list([Loose(piece, self._chatter), pexpect.TIMEOUT], limit)
             if index:
                 return False
         return True
@@ -83,26 +83,3 @@ class Keyboard:
         self._console.send(self._about.clear)
         self._console.pass_time(CLEARED)
         self._console.buffer = ""
-
-
-def gap(chatter: str) -> str:
-    """A pattern of what may come between two characters: where a terminal wraps the line, and lines of the log."""
-    return rf"(?:[ \n]|{whole_line(chatter)}){{0,6}}?" if chatter else r"[ \n]{0,3}?"
-
-
-def whole_line(chatter: str) -> str:
-    """A pattern of a line of chatter with its end, wherever it begins."""
-    return rf"(?:{chatter.removeprefix('^').removesuffix('$')})\n"
-
-
-def tolerant(text: str, gap: str) -> re.Pattern[str]:
-    """A pattern of this text with gaps between its characters; its own white space may be missing in part."""
-    return re.compile(gap.join(re.escape(char) for char in text if not char.isspace()), re.DOTALL)
-
-
-def without_chatter(chatter: str) -> Callable[[str], str]:
-    """A function that takes the log's lines out of a text, those in the middle of others among them."""
-    if not chatter:
-        return lambda text: text
-    pattern = re.compile(whole_line(chatter))
-    return lambda text: pattern.sub("", text)

@@ -17,32 +17,38 @@ SLACK = 256
 
 
 @lru_cache(256)
-def required(pattern: str, flags: int = 0) -> str:
-    """The longest text that every match of `pattern` has in it; "" when none is known."""
+def required(pattern: str, flags: int = 0) -> tuple[str, ...]:
+    """Texts of which every match of `pattern` has one in it, as long as can be; () when none are known."""
     try:
         tree = _parser.parse(pattern, flags)
     except re.error:
-        return ""
-    if tree.state.flags & re.IGNORECASE:
-        return ""
-    return max(_runs(tree), key=len, default="")
+        return ()
+    return () if tree.state.flags & re.IGNORECASE else _best(_alternatives(tree))
 
 
-def _runs(tree: Any) -> list[str]:
-    runs, run = [], ""
+def _best(candidates: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Of several sets the one whose shortest text is the longest."""
+    return max(candidates, key=lambda texts: min(map(len, texts)), default=())
+
+
+def _alternatives(tree: Any) -> list[tuple[str, ...]]:
+    """Sets of texts: every match has one text of each set in it."""
+    found: list[tuple[str, ...]] = []
+    run = ""
     for code, argument in tree:
         if code is _codes.LITERAL:
             run += chr(argument)
             continue
-        runs.append(run)
+        found.append((run,))
         run = ""
-        if code is _codes.SUBPATTERN:
-            _, added, _, inner = argument
-            if not added & re.IGNORECASE:
-                runs += _runs(inner)
+        if code is _codes.SUBPATTERN and not argument[1] & re.IGNORECASE:
+            found += _alternatives(argument[3])
         elif code is _codes.MAX_REPEAT and argument[0] > 0:
-            runs += _runs(argument[2])
-    return [*runs, run]
+            found += _alternatives(argument[2])
+        elif code is _codes.BRANCH:
+            branches = [_best(_alternatives(branch)) for branch in argument[1]]
+            found.append(tuple(text for branch in branches for text in branch) if all(branches) else ())
+    return [texts for texts in [*found, (run,)] if texts and all(texts)]
 
 
 @lru_cache(256)

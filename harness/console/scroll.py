@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pexpect import EOF, TIMEOUT
 
 from .literals import SLACK, reach
+from .loose import Loose
 
 WINDOW = 1 << 16
 """Characters of the end of the text in which a pattern without bounds is looked for."""
@@ -36,7 +37,7 @@ class Searcher:
         self.eof = self.timeout = -1
         self.reach = 0
         self.patterns = tuple(patterns)
-        self._each: list[tuple[int, str | re.Pattern[str]]] = []
+        self._each: list[tuple[int, str | re.Pattern[str] | Loose]] = []
         for index, pattern in enumerate(patterns):
             if pattern is EOF:
                 self.eof = index
@@ -45,6 +46,9 @@ class Searcher:
             elif isinstance(pattern, str):
                 self._each.append((index, pattern))
                 self.reach = max(self.reach, len(pattern))
+            elif isinstance(pattern, Loose):
+                self._each.append((index, pattern))
+                self.reach = max(self.reach, pattern.reach)
             elif isinstance(pattern, re.Pattern):
                 self._each.append((index, pattern))
                 self.reach = max(self.reach, reach(pattern.pattern, pattern.flags, window or WINDOW))
@@ -59,6 +63,10 @@ class Searcher:
                 at = text.find(pattern, start)
                 if at >= 0 and (best is None or at < best.start):
                     best = Found(index, at, at + len(pattern), pattern)
+            elif isinstance(pattern, Loose):
+                loose = pattern.find(text, start)
+                if loose is not None and (best is None or loose[0] < best.start):
+                    best = Found(index, *loose)
             else:
                 match = pattern.search(text, start)
                 if match is not None and (best is None or match.start() < best.start):

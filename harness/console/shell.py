@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bringup.guests.definition import Limit, Shell
 
-from .keyboard import TypingFailed, gap, tolerant, without_chatter
+from .keyboard import TypingFailed
+from .loose import Chatter, Loose
 
 if TYPE_CHECKING:
     from .console import Console
@@ -17,7 +17,7 @@ COMMAND = Limit(guest=60.0)
 """How long a command may take that has no limit of its own."""
 HANDSHAKE = Limit(guest=10.0, host=20.0)
 TRIES = 5
-STATUS = r"(\d{1,10})"
+STATUS = r"(\d{1,10}):"
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class ShellError(Exception):
 class Prompter:
     """One console's shell."""
 
-    def __init__(self, console: Console, about: Shell | None, chatter: str) -> None:
+    def __init__(self, console: Console, about: Shell | None, chatter: Chatter) -> None:
         self._console, self._about = console, about
-        self._gap = gap(chatter)
-        self._clean = without_chatter(chatter)
+        self._chatter = chatter
         self._number = 0
         self._met = False
 
@@ -64,11 +63,10 @@ class Prompter:
         # The echo has `$?` where the output has digits: it cannot be taken for the marker.
         label = f"bringup:{self._number}:"
         self._console.keyboard.type(f"{command}; echo {label}{about.status}:")
-        marker = re.compile(tolerant(label, self._gap).pattern + self._gap + STATUS + self._gap + ":", re.DOTALL)
-        self._console.expect([marker], limit or COMMAND)
+        self._console.expect_list([Loose(label, self._chatter, STATUS)], limit or COMMAND)
         output, status = self._console.before, int(self._console.match[1])
         self._await_prompt(limit or COMMAND)
-        result = CommandResult(command, self._clean(output.removeprefix("\n")), status)
+        result = CommandResult(command, self._chatter.without(output.removeprefix("\n")), status)
         if check and status:
             raise CommandFailed(result)
         return result
@@ -82,7 +80,7 @@ class Prompter:
             token = f"bringup{attempt}ready"
             try:
                 console.keyboard.type(f"echo {token}")
-                console.expect([tolerant(token, self._gap)], HANDSHAKE)
+                console.expect_list([Loose(token, self._chatter)], HANDSHAKE)
                 self._await_prompt(HANDSHAKE)
             except (TypingFailed, _spent()) as error:
                 why = str(error)
@@ -93,7 +91,7 @@ class Prompter:
         raise ShellError(f"{console.channel}: the shell does not answer: {why}")
 
     def _await_prompt(self, limit: Limit) -> None:
-        self._console.expect([tolerant(self._shell().prompt, self._gap)], limit)
+        self._console.expect_list([Loose(self._shell().prompt, self._chatter)], limit)
 
     def _shell(self) -> Shell:
         if self._about is None:

@@ -110,7 +110,12 @@ class Machine:
         self._listeners.setdefault(channel, []).append(listener)
 
     def console(
-        self, channel: str, about: ConsoleDefinition | None = None, *, deaths: Sequence[Death] = (), chatter: str = ""
+        self,
+        channel: str,
+        about: ConsoleDefinition | None = None,
+        *,
+        deaths: Sequence[Death] = (),
+        chatter: str | None = None,
     ) -> Console:
         """A console on a channel; `about` is the guest's, `deaths` and `chatter` its family's."""
         from bringup.harness.console.console import Console
