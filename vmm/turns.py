@@ -74,6 +74,9 @@ _EVENTS = {
 }
 
 
+_NO_INPUT = (b"",) * UARTS
+
+
 class ProtocolError(Exception):
     """The driver does not keep to the protocol."""
 
@@ -95,6 +98,8 @@ def parse_request(body: bytes) -> Request:
         raise ProtocolError(f"a frame of type {kind!r}; a request has type b'R'")
     if sum(sizes) != len(body) - REQUEST.size:
         raise ProtocolError(f"a request that announces {sum(sizes)} bytes of input has {len(body) - REQUEST.size}")
+    if len(body) == REQUEST.size:
+        return Request(instructions, nanoseconds, _NO_INPUT)
     inputs, at = [], REQUEST.size
     for size in sizes:
         inputs.append(body[at : at + size])

@@ -9,23 +9,23 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 VERSION = 1
 UNLIMITED = 2**64 - 1
 INPUT_MAXIMUM = 1 << 19  # bytes sent with one request; more waits for the next
 
 _LENGTH = struct.Struct("<I")
+_TIMEVAL = struct.Struct("@ll")
 _HELLO = struct.Struct("<cHBBQQ")
-_ANSWER_START = struct.Struct("<cBBhIQQ")
 _ANSWER_MAXIMUM = 1 << 28
 _RETRY_SECONDS = 0.005
+_RECEIVE = 1 << 18
 
 
 class TurnsError(Exception):
@@ -56,16 +56,14 @@ class Event(IntEnum):
     ENDED = 8  # from outside: a signal, QMP
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """Output of one UART or of the debug port; `counts[i]` is the instruction count at which byte i was sent."""
 
     data: bytes
     counts: memoryview
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """The answer to one turn.
 
     `count` is the instructions retired since power-on and `time` the guest nanoseconds. `status` is the exit status of
@@ -75,7 +73,7 @@ class Turn:
     reason: Reason
     event: Event
     detail: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method, of no use here
     time: int
     channels: tuple[Channel, ...]
     status: int | None
@@ -92,6 +90,9 @@ class Turn:
         return self.channels[0].counts
 
 
+_REASONS, _EVENTS = tuple(Reason), tuple(Event)  # their values count from 0
+
+
 class TurnsClient:
     """A connection to a machine's turns socket; a context manager."""
 
@@ -103,13 +104,15 @@ class TurnsClient:
         """
         connected = isinstance(where, socket.socket)
         self._socket = where if isinstance(where, socket.socket) else socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._timeout: float | None = None
         self._path = "the turns socket" if isinstance(where, socket.socket) else where
-        self._buffer = bytearray()
+        self._buffer = b""
         self._input: dict[int, bytes] = {}
         try:
             if not connected:
                 self._connect(time.monotonic() + timeout)
-            self._socket.settimeout(greeting)
+            self._socket.setblocking(True)
+            self._wait_at_most(greeting)
             hello = self._frame()
             if len(hello) < _HELLO.size or hello[:1] != b"H":
                 raise TurnsError(f"{self._path} is not a turns socket")
@@ -119,7 +122,10 @@ class TurnsClient:
         except BaseException:
             self._socket.close()
             raise
-        self._answer = struct.Struct(f"<{self.uarts}I{self.channels}I")
+        self._answer = struct.Struct(f"<cBBhIQQ{self.uarts}I{self.channels}I")
+        self._silence = (Channel(b"", memoryview(b"").cast("Q")),) * self.channels
+        self._request = struct.Struct(f"<IcQQ{self.uarts}I")
+        self._nothing = [0] * self.uarts
 
     def _connect(self, deadline: float) -> None:
         while True:
@@ -159,24 +165,33 @@ class TurnsClient:
         the next turns, in order. `timeout`, in host seconds, is a watchdog: it raises TurnsError, and the conversation
         is over.
         """
-        for uart, data in ({0: input} if isinstance(input, bytes) else input).items():
-            if not 0 <= uart < self.uarts:
-                raise ValueError(f"UART {uart}: there are {self.uarts}")
-            self._input[uart] = self._input.get(uart, b"") + data
-        sent = [self._input.get(uart, b"")[: INPUT_MAXIMUM // self.uarts] for uart in range(self.uarts)]
-        request = struct.pack(
-            f"<cQQ{self.uarts}I",
+        if input:
+            for uart, data in ({0: input} if isinstance(input, bytes) else input).items():
+                if not 0 <= uart < self.uarts:
+                    raise ValueError(f"UART {uart}: there are {self.uarts}")
+                self._input[uart] = self._input.get(uart, b"") + data
+        sent: list[bytes] = []
+        if self._input:
+            sent = [self._input.get(uart, b"")[: INPUT_MAXIMUM // self.uarts] for uart in range(self.uarts)]
+        request = self._request.pack(
+            self._request.size - _LENGTH.size + sum(map(len, sent)),
             b"R",
             UNLIMITED if instructions is None else instructions,
             UNLIMITED if guest_ns is None else guest_ns,
-            *map(len, sent),
+            *(map(len, sent) if sent else self._nothing),
         )
-        body = b"".join((request, *sent))
-        if timeout != self._socket.gettimeout():  # a system call
-            self._socket.settimeout(timeout)
+        if timeout != self._timeout:
+            self._wait_at_most(timeout)
         with suppress(OSError):  # a machine that has ended may have left its last words to read
-            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+            self._socket.sendall(b"".join((request, *sent)) if sent else request)
         return self._parse(self._frame())
+
+    def _wait_at_most(self, seconds: float | None) -> None:
+        """By the kernel: Python's own timeouts cost a system call for each of ours."""
+        self._timeout = seconds
+        microseconds = 0 if seconds is None else max(int(seconds * 1_000_000), 1)  # 0: for ever
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(*divmod(microseconds, 1_000_000)))
 
     @property
     def unsent(self) -> int:
@@ -190,16 +205,26 @@ class TurnsClient:
         (length,) = _LENGTH.unpack_from(self._buffer)
         if length > _ANSWER_MAXIMUM:
             raise TurnsError(f"{self._path}: a frame of {length} bytes")
-        while len(self._buffer) < size + length:
-            self._receive()
-        frame = bytes(self._buffer[size : size + length])
-        del self._buffer[: size + length]
+        if len(self._buffer) < size + length:
+            self._receive_up_to(size + length)
+        frame, self._buffer = self._buffer[size : size + length], self._buffer[size + length :]
         return frame
 
     def _receive(self) -> None:
+        self._buffer += self._read(_RECEIVE)
+
+    def _receive_up_to(self, size: int) -> None:
+        parts = [self._buffer]
+        missing = size - len(self._buffer)
+        while missing > 0:
+            parts.append(self._read(_RECEIVE))
+            missing -= len(parts[-1])
+        self._buffer = b"".join(parts)
+
+    def _read(self, size: int) -> bytes:
         try:
-            data = self._socket.recv(1 << 16)
-        except TimeoutError:
+            data = self._socket.recv(size)
+        except BlockingIOError:
             raise TurnsError(f"{self._path}: no answer in time") from None
         except ConnectionResetError:
             data = b""  # it hung up with our request unread
@@ -207,35 +232,44 @@ class TurnsClient:
             raise TurnsError(f"{self._path}: {error.strerror}") from None
         if not data:
             raise TurnsError(f"{self._path}: the machine hung up")
-        self._buffer += data
+        return data
 
     def _parse(self, frame: bytes) -> Turn:
         if frame[:1] == b"E":
             raise TurnsError(f"{self._path}: {frame[1:].decode(errors='replace')}")
-        start = _ANSWER_START.size
-        if frame[:1] != b"A" or len(frame) < start + self._answer.size:
+        at = self._answer.size
+        if frame[:1] != b"A" or len(frame) < at:
             raise TurnsError(f"{self._path}: a frame that is no answer")
-        _, reason, event, status, detail, self.count, self.time = _ANSWER_START.unpack_from(frame)
-        sizes = self._answer.unpack_from(frame, start)
-        taken, written = sizes[: self.uarts], sizes[self.uarts :]
-        at = start + self._answer.size
-        if at + 9 * sum(written) > len(frame):
-            raise TurnsError(f"{self._path}: an answer shorter than it says")
+        _, reason, event, status, detail, self.count, self.time, *sizes = self._answer.unpack_from(frame)
+        if reason >= len(_REASONS) or event >= len(_EVENTS):
+            raise TurnsError(f"{self._path}: an answer of an unknown kind, {reason} and {event}")
+        channels = self._silence
+        if any(sizes):
+            taken, written = sizes[: self.uarts], sizes[self.uarts :]
+            if at + 9 * sum(written) > len(frame):
+                raise TurnsError(f"{self._path}: an answer shorter than it says")
+            self._take(taken)
+            each = []
+            for size in written:
+                counts = at + size
+                each.append(Channel(frame[at:counts], memoryview(frame)[counts : counts + 8 * size].cast("Q")))
+                at = counts + 8 * size
+            channels = tuple(each)
+        return Turn(
+            _REASONS[reason],
+            _EVENTS[event],
+            detail,
+            self.count,
+            self.time,
+            channels,
+            None if status < 0 else status,
+            frame[at:].decode(errors="replace"),
+        )
+
+    def _take(self, taken: Sequence[int]) -> None:
+        """The machine has taken so many bytes of each UART's input."""
         for uart, size in enumerate(taken):
             if size:
-                self._input[uart] = self._input[uart][size:]
-        channels = []
-        for size in written:
-            counts = at + size
-            channels.append(Channel(frame[at:counts], memoryview(frame)[counts : counts + 8 * size].cast("Q")))
-            at = counts + 8 * size
-        return Turn(
-            reason=Reason(reason),
-            event=Event(event),
-            detail=detail,
-            count=self.count,
-            time=self.time,
-            channels=tuple(channels),
-            status=None if status < 0 else status,
-            text=frame[at:].decode(errors="replace"),
-        )
+                self._input[uart] = self._input.get(uart, b"")[size:]
+                if not self._input[uart]:
+                    del self._input[uart]

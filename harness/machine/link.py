@@ -21,6 +21,7 @@ TURN_NS = 100_000_000
 """Guest nanoseconds that one turn may take, so that whoever waits hears of the host's clock and of Ctrl-C."""
 PARTING_SECONDS = 30.0
 """Host seconds that a VMM has to end once it said that it will."""
+WATCHDOG_STEP = 10.0
 INPUT_MAXIMUM = 1 << 20
 """Bytes typed that a machine has not taken yet."""
 TURNS_CHANNELS = ("serial0", "serial1", "serial2", "serial3", "debug")
@@ -113,7 +114,7 @@ class TurnsLink(Link):
                 instructions=None if deadline.instructions is None
                 else max(deadline.instructions - self._client.count, 0),
                 guest_ns=max(left, 0),
-                timeout=deadline.remaining_host(now.host) or WATCHDOG,
+                timeout=_watchdog(deadline.remaining_host(now.host)),
             )  # fmt: skip
         except TurnsError as error:
             self._failed(error)
@@ -245,6 +246,11 @@ class HostLink(Link):
         """Hangs up."""
         for wire in self._wires.values():
             wire.close()
+
+
+def _watchdog(seconds: float | None) -> float:
+    """Host seconds for a turn, in steps: a new limit for each turn would cost it two system calls."""
+    return WATCHDOG if seconds is None else (seconds // WATCHDOG_STEP + 1) * WATCHDOG_STEP
 
 
 def ending_of(kept: Kept, control: Qmp | None, meanings: Mapping[str, str], *, ours: bool, debug_exit: bool) -> Ending:

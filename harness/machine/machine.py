@@ -192,11 +192,13 @@ class Machine:
         patience = PARTING_SECONDS * self._scale.factor
         with self._stack:
             ours = self.ending is None and self._kept.look() is None
+            told = TURNS in self.vmm.definition.channels  # its driver hangs up
             if ours and self._control is not None:
                 with suppress(QmpError):
                     self._control.execute("quit", seconds=patience)
+                    told = True
             self._link.close()
-            if not ours:
+            if told or not ours:
                 self._kept.wait(patience)
             self._kept.close(patience)
             if self.ending is None:
