@@ -30,8 +30,6 @@ def missing(test: bool) -> list[tuple[str, str, str]]:
         (gcc and compiles("-fsyntax-only", "-xc", "-"), "C library headers", "libc6-dev", "glibc-devel"),
         (Path(sysconfig.get_path("include"), "Python.h").exists(), "Python headers", "python3-dev", "python3-devel"),
         (importlib.util.find_spec("ensurepip") is not None, "Python's venv", "python3-venv", "python3"),
-        (shutil.which("apt-get") is not None, "apt-get", "apt", "apt"),
-        (shutil.which("dpkg-deb") is not None, "dpkg-deb", "dpkg", "dpkg"),
     ]
     if test:
         checks.append((gcc and compiles(*SANITIZERS), "gcc's sanitizers", "gcc", "libasan libubsan"))

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bringup.guests.definition import DebianPackage, Derived, Download, Guest, UserFile
-from bringup.harness.media import debian, recipes
+from bringup.harness.media import download, recipes
+from bringup.harness.media.debian import fetch as debian
 from bringup.harness.media.progress import Bar, Progress
 from bringup.harness.media.store import (
     MediaError,
@@ -45,11 +46,12 @@ class Media:
         *,
         offline: bool | None = None,
         refresh: bool = False,
+        origin: debian.Origin | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.store = Store() if store is None else store
         self.offline = offline_asked() if offline is None else offline
-        self.refresh = refresh
+        self.refresh, self.origin = refresh, origin
         self._progress = progress
 
     def resolve(self, guest: Guest, overrides: Mapping[str, Path] | None = None) -> dict[str, Medium]:
@@ -93,10 +95,15 @@ class _Resolver:
         match wanted:
             case DebianPackage():
                 return debian.fetch(
-                    wanted, self.store, self.progress, refresh=self.media.refresh, offline=self.media.offline
+                    wanted,
+                    self.store,
+                    self.progress,
+                    origin=self.media.origin,
+                    refresh=self.media.refresh,
+                    offline=self.media.offline,
                 )
             case Download():
-                raise MediaMissing(f"{what}: downloads are not there yet")
+                return download.fetch(wanted, self.store, self.progress, offline=self.media.offline)
             case UserFile():
                 return self._user_file(what, wanted)
             case Derived():

@@ -153,6 +153,23 @@ class Store:
             yield file
 
     @contextlib.contextmanager
+    def partial(self, sha256: str, what: str) -> Iterator[BinaryIO]:
+        """The file that is to have this content, as far as it came before: who holds the lock on it completes it. It
+        is kept when MediaMissing leaves it incomplete; after another error, or once taken, it is gone."""
+        path = self.root / "partial" / sha256
+        with disk_errors(f"storing {what}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            with path.open("r+b") as file:
+                try:
+                    yield file
+                except MediaMissing:
+                    raise
+                except Exception:
+                    path.unlink(missing_ok=True)
+                    raise
+
+    @contextlib.contextmanager
     def _temporary(self) -> Iterator[BinaryIO]:
         folder = self.root / "temporary"
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bringup.harness.media.sources import alone, deb822, one_line
+from bringup.harness.media.debian.sources import alone, deb822, one_line
 
 MIRROR = "http://mirror.example/debian"
 

@@ -1,6 +1,6 @@
-"""Files out of Debian packages, through the machine's apt client.
+"""Debian packages through the machine's apt client.
 
-Packages are downloaded and read, never installed. apt works in a folder of its own ($XDG_CACHE_HOME/bringup/apt/),
+apt works in a folder of its own ($XDG_CACHE_HOME/bringup/apt/),
 so that it needs no privileges, leaves the system's state alone and works where `apt-get update` never ran. The
 archive's signed index states each package's sha256; apt checks the signature, and we check the sum once more.
 
@@ -11,34 +11,23 @@ import os
 import re
 import shlex
 import subprocess
-import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from platform import freedesktop_os_release
-from typing import IO, Any
-from urllib.parse import quote
+from typing import Any
 
-from bringup.guests.definition import DebianPackage
-from bringup.harness.media import sources
+from bringup.harness.media.debian import sources
+from bringup.harness.media.debian.package import STALE, Package
 from bringup.harness.media.progress import Progress
 from bringup.harness.media.store import (
     MediaError,
     MediaMissing,
-    Medium,
-    Provenance,
-    Store,
     WrongContentError,
     disk_errors,
     file_sha256,
 )
-
-STALE = 24 * 3600
-"""Seconds after which an index is fetched anew before a package is looked up in it."""
 
 _UNSIGNED = re.compile("not signed|NO_PUBKEY|EXPKEYSIG|REVKEYSIG|BADSIG|signatures? (?:was|were|couldn't be|is|are)")
 _WRONG = re.compile(rf"Hash Sum mismatch|unexpected size|{_UNSIGNED.pattern}")
@@ -58,40 +47,8 @@ APT::Sandbox::User "root"; // as root: the user _apt could not write into our fo
 """
 
 
-@dataclass(frozen=True)
-class Package:
-    """A package as the archive's index states it."""
-
-    name: str
-    version: str
-    sha256: str
-    depends: str
-    architecture: str
-
-    @classmethod
-    def parse(cls, record: str) -> "Package":
-        """From one paragraph of the index; MediaError when it lacks a field."""
-        fields = dict(re.findall(r"^([A-Za-z0-9-]+):[ \t]*(.*)$", record, re.MULTILINE))
-        try:
-            return cls(
-                fields["Package"],
-                fields["Version"],
-                fields["SHA256"],
-                fields.get("Depends", ""),
-                fields["Architecture"],
-            )
-        except KeyError as error:
-            raise MediaError(f"the archive's index states no {error.args[0]} in {record[:40]!r}") from None
-
-    def stands_for(self) -> str | None:
-        """The package that a metapackage is there to bring: its one dependency, of an exact version."""
-        match = re.fullmatch(r"([a-z0-9][a-z0-9+.-]+)(?::any)? \(= [^)]+\)", self.depends)
-        return match[1] if match else None
-
-
-class Archive:
-    """A Debian release for one architecture as apt sees it from a state folder of its own. Not for two processes at
-    a time."""
+class AptArchive:
+    """A Debian release for one architecture as apt sees it from a state folder of its own: an `Archive`."""
 
     def __init__(self, release: str, architecture: str, folder: Path, progress: Progress) -> None:
         self.release, self.architecture, self.folder = release, architecture, folder.absolute()
@@ -126,7 +83,7 @@ class Archive:
 
     def download(self, package: Package, folder: Path) -> Path:
         """Downloads a package into an empty folder; WrongContentError when it is not what the index states."""
-        what = f"{package.name} {package.version}"
+        what = str(package)
         self._apt(["apt-get", "download", f"{package.name}={package.version}"], what, folder)
         [path] = folder.glob("*.deb")
         with disk_errors(what):
@@ -203,89 +160,12 @@ class Archive:
             return output.read()
 
 
-def name_of(wanted: DebianPackage) -> str:
-    """What the file is called in the store."""
-    return "/".join(("debian", wanted.release, wanted.architecture, wanted.package, quote(wanted.file, safe="")))
-
-
-def fetch(
-    wanted: DebianPackage, store: Store, progress: Progress, *, refresh: bool = False, offline: bool = False
-) -> Medium:
-    """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
-    the archive unless `offline`.
-
-    Raises MediaMissing: no apt, no source for the release, no such package, download cut off; MediaError: disk full;
-    WrongContentError: a wrong hash or signature.
-    """
-    name = name_of(wanted)
-    if (not refresh or offline) and (medium := store.lookup(name)):
-        return medium
-    if offline:
-        raise MediaMissing(f"Debian package {wanted.package}: was never fetched, and offline nothing is")
-    system = f"{wanted.release}-{wanted.architecture}"
-    with store.lock(f"debian-{system}"):
-        if not refresh and (medium := store.lookup(name)):
-            return medium  # another process was fetching it
-        archive = Archive(wanted.release, wanted.architecture, store.root / "apt" / system, progress)
-        medium = _download(wanted, store, archive, refresh)
-        store.bind(name, medium)
-    return medium
-
-
-def _download(wanted: DebianPackage, store: Store, archive: Archive, refresh: bool) -> Medium:
-    fresh = refresh or archive.is_stale()
-    if fresh:
-        archive.update()
-    try:
-        return _take(wanted, store, archive)
-    except MediaError:
-        if fresh:
-            raise
-    archive.update()  # the archive may have moved on since its index was fetched
-    return _take(wanted, store, archive)
-
-
-def _take(wanted: DebianPackage, store: Store, archive: Archive) -> Medium:
-    package = archive.package(wanted.package)
-    with disk_errors(f"downloading {package.name}"), tempfile.TemporaryDirectory(dir=archive.folder) as folder:
-        deb = archive.download(package, Path(folder))
-        with _open_file(deb, wanted.file) as (name, content):
-            provenance = Provenance(
-                name=name,
-                origin=f"Debian package {package.name} {package.version} {package.architecture} ({wanted.release})",
-                licence=wanted.licence,
-                container=package.sha256,
-            )
-            return store.add(iter(lambda: content.read(1 << 20), b""), provenance)
-
-
-@contextmanager
-def _open_file(deb: Path, pattern: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The first regular file of a package whose path matches `pattern`: its path and its content."""
-    with _start(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-                for member in tar:
-                    name = member.name.removeprefix("./")
-                    if member.isreg() and fnmatchcase(name, pattern) and (content := tar.extractfile(member)):
-                        yield name, content
-                        return
-        except tarfile.TarError as error:
-            raise MediaError(f"{deb.name} cannot be unpacked: {error}") from error
-        finally:
-            process.kill()  # the rest of the package is of no interest
-    raise MediaError(f"{deb.name} holds no file {pattern}")
-
-
 def _start(command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
     """Starts one of the Debian tools, speaking English; MediaError when the system has it not."""
     try:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}, **options)
     except FileNotFoundError:
-        package = {"dpkg-deb": "dpkg"}.get(command[0], "apt")
-        raise MediaMissing(
-            f"no {command[0]} on this system; Debian: apt-get install {package}; Fedora: dnf install {package}"
-        ) from None
+        raise MediaMissing(f"no {command[0]} on this system") from None
 
 
 def _sources(release: str) -> dict[str, str]:
@@ -309,6 +189,6 @@ def _sources(release: str) -> dict[str, str]:
     if not entries:
         raise MediaMissing(
             f"no source of Debian {release} among this machine's apt sources; "
-            "name a sources.list(5) file that has one in BRINGUP_APT_SOURCES"
+            "name a mirror by --mirror or BRINGUP_MIRROR, or a sources.list(5) file that has one in BRINGUP_APT_SOURCES"
         )
     return entries

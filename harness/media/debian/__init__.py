@@ -1,0 +1,1 @@
+"""Files out of Debian packages, which are downloaded and read, never installed."""
