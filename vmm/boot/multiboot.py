@@ -1,7 +1,8 @@
 """Multiboot 0.6.96 ("multiboot 1"): the kernel's header in its first 8 KiB, ELF or address fields, and modules.
 
 The kernel lies where it wants to, modules follow it page by page, and the information that EBX points to is in
-conventional memory. As with QEMU, the command line begins with the kernel's file name and a module's with its own.
+conventional memory. A kernel that goes back to real mode finds a BIOS's vectors there (bios.py). As with QEMU, the
+command line begins with the kernel's file name and a module's text with its own.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..machine import RAX, RBX
+from ..machine import RBX
 from ..spec import KIB, MIB
-from . import EBDA, HIGH, BootError, Image, e820, firmware, flat, low_ram, map_file
+from . import EBDA, HIGH, BootError, Image, bios, e820, firmware, flat, low_ram, map_file
 
 # The header (3.1.1).
 MAGIC = 0x1BADB002
@@ -111,11 +112,10 @@ class MultibootBoot:
         modules = list(self._place_modules(kernel, ram))
         low = _Information(kernel)
         command_line = f"{self.kernel} {self.append}" if self.append else str(self.kernel)
-        image = Image(flat.protected_mode(kernel.entry, low.put(flat.descriptor_table(flat.CODE_32))))
-        information = low.information(command_line, modules, memory)
-        image.registers.gpr[RAX] = LOADER_MAGIC
-        image.registers.gpr[RBX] = information
+        image = Image(flat.protected_mode(0, low.put(flat.descriptor_table(flat.CODE_32))))
+        image.registers.gpr[RBX] = low.information(command_line, modules, memory)
         firmware.install(image, memory)
+        bios.install(image, kernel.entry, eax=LOADER_MAGIC)
         for part in kernel.parts:
             end = image.put(part.start, part.data)
             if end < part.end:
