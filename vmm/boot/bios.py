@@ -49,7 +49,7 @@ def _handler(vector: int) -> bytes:
 
 
 def install(image: Image, entry: int, eax: int) -> None:
-    """Adds vectors and handlers, and 32-bit code that starts the timer and goes on at `entry` with EAX: starts there."""
+    """Adds vectors and handlers, and the code that the vCPU starts at: it starts the timer and jumps to `entry`."""
     code = bytearray()
     places: dict[bytes, int] = {}
     vectors = bytearray()

@@ -190,7 +190,9 @@ class _Information:
         memory_map = b"".join(struct.pack("<IQQI", 20, *entry) for entry in e820(memory))
         mmap_address = self.put(memory_map)
         name = self.put(LOADER_NAME)
-        flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODS | INFO_MMAP | INFO_LOADER_NAME
+        flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER_NAME
+        if modules:  # Plan 9 looks at the first one without asking how many there are
+            flags |= INFO_MODS
         lower, upper = EBDA // KIB, max(low_ram(memory) - HIGH, 0) // KIB
         return self.put(
             struct.pack(

@@ -125,6 +125,7 @@ def information(image: Image) -> Info:
 def modules(image: Image) -> list[tuple[bytes, str]]:
     """Contents and text of each module."""
     info = information(image)
+    assert info.flags == 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9
     found = []
     for index in range(info.mods_count):
         start, end, string, reserved = struct.unpack("<4I", at(image, info.mods_addr + 16 * index, 16))
@@ -167,7 +168,7 @@ def test_the_state_at_entry(tmp_path: Path) -> None:
 def test_what_a_kernel_is_told(tmp_path: Path) -> None:
     image = boot_image(tmp_path, elf(), append="console=com1 debug")
     info = information(image)
-    assert info.flags == 1 << 0 | 1 << 2 | 1 << 3 | 1 << 6 | 1 << 9
+    assert info.flags == 1 << 0 | 1 << 2 | 1 << 6 | 1 << 9, "no modules"
     assert (info.mem_lower, info.mem_upper) == (639, 63 * KIB)
     assert text(image, info.cmdline) == f"{tmp_path / 'kernel'} console=com1 debug"
     assert text(image, info.boot_loader_name) == "bringup"
