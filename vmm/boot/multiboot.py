@@ -188,7 +188,7 @@ class _Information:
         ]
         mods = self.put(b"".join(entries))
         memory_map = b"".join(struct.pack("<IQQI", 20, *entry) for entry in e820(memory))
-        mmap_address = self.put(memory_map)
+        mmap_address = self.put(memory_map + bytes(4))  # Plan 9 reads on to an entry without size
         name = self.put(LOADER_NAME)
         flags = INFO_MEMORY | INFO_CMDLINE | INFO_MMAP | INFO_LOADER_NAME
         if modules:  # Plan 9 looks at the first one without asking how many there are

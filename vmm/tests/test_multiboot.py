@@ -188,6 +188,7 @@ def test_the_memory_map(tmp_path: Path, memory: int) -> None:
         found.append((base, length, kind))
         offset += size + 4
     assert found == list(boot.e820(memory))
+    assert at(image, info.mmap_addr + info.mmap_length, 4) == bytes(4)
 
 
 def test_modules(tmp_path: Path) -> None:
