@@ -75,10 +75,12 @@ def _fill(
             size = source.stat().st_size
             if emulation == "none" and size > MOST_LOADED:
                 raise RecipeError(f"boot: {role} has {size} bytes; no more than {MOST_LOADED} can be loaded")
-            sectors = 1 if emulation == "floppy" else -(-size // SECTOR)
-            media = "floppy" if emulation == "floppy" else "noemul"
             image.add_eltorito(
-                at, bootcatfile="/BOOT.CAT;1", rr_bootcatname="boot.cat", boot_load_size=sectors, media_name=media
+                at,
+                bootcatfile="/BOOT.CAT;1",
+                rr_bootcatname="boot.cat",
+                boot_load_size=-(-size // SECTOR),
+                media_name="floppy" if emulation == "floppy" else "noemul",
             )
 
 
