@@ -4,6 +4,7 @@
 
 #include "accel.h"
 #include "processor/decode.h"
+#include "processor/fpu.h"
 #include "processor/memory.h"
 #include "processor/run.h"
 #include "processor/trace.h"
@@ -173,6 +174,7 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
     struct processor *cpu = vcpu->processor;
     uint64_t ticks = windows & WINDOW_NMI ? 1 : until - vcpu->time; /* an NMI looks for its window at each boundary */
     cpu->want_interrupt_window = windows & WINDOW_INTERRUPT;
+    cpu->ignne = board_ignne(vcpu->board);
     cpu->s.cr8 = bare_of(vcpu)->cr8 = board_cr8(vcpu->board, vcpu->index);
     vcpu->injecting = false;
     enum leave why = cpu_run(cpu, cpu->s.count + ticks);
@@ -196,6 +198,11 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
         cpu->s.activity = ACTIVE; /* halting is the run loop's */
         vcpu->halted = !cpu->s.pending_debug; /* a single step's trap follows */
         break;
+    case LEAVE_FERR: /* frozen before the instruction until an interrupt comes (SDM vol. 1, 8.7.2) */
+        board_set_ferr(vcpu->board, true);
+        cpu->s.interruptibility &= ~BLOCKING_BY_STI;
+        vcpu->halted = true;
+        break;
     case LEAVE_SHUTDOWN:
         vcpu_end(vcpu, MACHINE_TRIPLE_FAULT, "triple fault at RIP %#llx", (unsigned long long)cpu->s.rip);
         break;
@@ -204,6 +211,8 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
                  (unsigned long long)cpu->s.rip);
     }
     read_clock(vcpu);
+    if (board_ferr(vcpu->board) && !(cpu->s.registers.fpu.fsw & FSW_ES))
+        board_set_ferr(vcpu->board, false);
     if (cpu->s.cr8 != bare_of(vcpu)->cr8)
         board_set_cr8(vcpu->board, vcpu->index, cpu->s.cr8);
 }

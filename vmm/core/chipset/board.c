@@ -197,6 +197,11 @@ static void i8042_changed(struct board *board)
     set_irq(board, IRQ_MOUSE, board->chips.i8042.aux_irq);
 }
 
+static void ferr_changed(struct board *board)
+{
+    set_irq(board, IRQ_COPROCESSOR, board->chips.ferr.irq13);
+}
+
 static void lapic_changed(struct board *board, unsigned vcpu)
 {
     settle_interrupts(board);
@@ -468,6 +473,14 @@ static void write_pci_data(struct board *board, unsigned unit, unsigned reg, uin
     pci_write_data(&board->chips.pci, reg, (uint8_t)value);
 }
 
+static void write_coprocessor(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
+                              struct moment at)
+{
+    (void)unit, (void)reg, (void)value, (void)size, (void)at;
+    ferr_write(&board->chips.ferr);
+    ferr_changed(board);
+}
+
 static uint32_t read_debug(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
     (void)unit, (void)reg, (void)size, (void)now;
@@ -579,6 +592,7 @@ static const struct port_range port_map[] = {
     {PORT_PM_TMR, PORT_PM_TMR_SIZE, 0, 1, read_pm_timer, NULL},
     {PORT_PCI_ADDRESS, 1, 0, 4, read_pci_address, write_pci_address},
     {PORT_PCI_DATA, 4, 0, 1, read_pci_data, write_pci_data},
+    {PORT_COPROCESSOR, 2, 0, 1, NULL, write_coprocessor},
     {PORT_DEBUG, 1, 0, 1, read_debug, write_debug},
     {PORT_DEBUG_EXIT, 1, 0, 4, NULL, write_debug_exit},
     {PORT_PVPANIC, 1, 0, 1, read_pvpanic, write_pvpanic},
@@ -756,6 +770,22 @@ uint8_t board_interrupt_acknowledge(struct board *board, unsigned vcpu, uint64_t
 bool board_take_nmi(struct board *board, unsigned vcpu)
 {
     return lapic_take_nmi(&board->chips.lapic[vcpu]);
+}
+
+void board_set_ferr(struct board *board, bool level)
+{
+    ferr_set_pin(&board->chips.ferr, level);
+    ferr_changed(board);
+}
+
+bool board_ferr(const struct board *board)
+{
+    return board->chips.ferr.ferr;
+}
+
+bool board_ignne(const struct board *board)
+{
+    return board->chips.ferr.ignne;
 }
 
 void board_nmi(struct board *board)
@@ -1002,6 +1032,7 @@ void board_reset(struct board *board)
     i8042_reset(&chips->i8042);
     pci_reset(&chips->pci);
     system_control_reset(&chips->system_control);
+    ferr_reset(&chips->ferr);
     debug_port_reset(&chips->debug_port);
     fw_cfg_reset(&chips->fw_cfg, board->memory_bytes, board->cpus);
     testdev_reset(&chips->testdev);

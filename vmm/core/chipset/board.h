@@ -42,6 +42,12 @@ bool board_take_nmi(struct board *board, unsigned vcpu);
 /* The NMI button (LINT1), which port 70h bit 7 masks. */
 void board_nmi(struct board *board);
 
+/* FERR# of the first processor: an x87 error while CR0.NE is clear, which asks for IRQ 13. IGNNE#: the handler has seen
+ * it, and the processor goes on. */
+void board_set_ferr(struct board *board, bool level);
+bool board_ferr(const struct board *board);
+bool board_ignne(const struct board *board);
+
 /* The LAPIC's MSRs: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC 800h-8FFh. `tsc` is guest TSC now, and
  * TSC ticks are nanoseconds. False: #GP. */
 bool board_msr_read(struct board *board, unsigned vcpu, uint32_t index, uint64_t *value, uint64_t now, uint64_t tsc);

@@ -6,6 +6,7 @@
 #include "../machine.h"
 #include "acpi_pm.h"
 #include "debug_port.h"
+#include "ferr.h"
 #include "fields.h"
 #include "fw_cfg.h"
 #include "i8042.h"
@@ -31,6 +32,7 @@
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
     PART(owner, debug_port, debug_port, )                                                                              \
+    PART(owner, ferr, ferr, )                                                                                          \
     PART(owner, fw_cfg, fw_cfg, )                                                                                      \
     PART(owner, testdev, testdev, )                                                                                    \
     VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0, testdev's lines left out */

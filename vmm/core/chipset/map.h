@@ -25,6 +25,7 @@
 #define PORT_PIC_SLAVE 0xA0
 #define PORT_TESTDEV_LATCH 0xE0
 #define PORT_DEBUG 0xE9
+#define PORT_COPROCESSOR 0xF0
 #define PORT_DEBUG_EXIT 0xF4
 #define PORT_COM1 0x3F8
 #define PORT_COM2 0x2F8
@@ -60,6 +61,7 @@
 #define IRQ_RTC 8
 #define IRQ_SCI 9
 #define IRQ_MOUSE 12
+#define IRQ_COPROCESSOR 13
 #define IOAPIC_PIN_EXTINT 0
 #define IOAPIC_PIN_PIT 2
 #define IOAPIC_ID 0

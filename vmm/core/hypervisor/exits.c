@@ -1,6 +1,7 @@
 /* VM exits: one named handler a reason (SDM vol. 3, chapter 28 and appendix C). */
 #include "guest.h"
 
+#define FSW_ES 0x80u /* an error that FCW does not mask */
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
 #define CPUID_7_ECX_OSPKE (1u << 4)
@@ -9,16 +10,31 @@ static void exit_unexpected(struct guest *guest);
 
 /* ---- events ---- */
 
-/* The exception bitmap holds #DF, an abort, which pushes RF as it was before the fault that we injected. It holds #MF
- * while the guest has CR0.NE clear, which VMX operation does not know: then no pin FERR# is wired, and the instruction
- * goes on as with IGNNE# asserted. The emulator has the guest's CR0. */
+/* An x87 error while the guest has CR0.NE clear, which VMX operation does not know: FERR#, and the processor freezes
+ * before the instruction until an interrupt comes (SDM vol. 1, 8.7.2); with IGNNE# asserted it goes on. The emulator has
+ * the guest's CR0. */
+static void x87_error(struct guest *guest)
+{
+    struct vcpu *vcpu = &guest->vcpu;
+    if (board_ignne(vcpu->board)) {
+        emulate_instruction_at_rip(guest);
+        return;
+    }
+    board_set_ferr(vcpu->board, true);
+    vmcs_write(guest, GUEST_INTERRUPTIBILITY_STATE,
+               vmcs_read(guest, GUEST_INTERRUPTIBILITY_STATE) & ~(uint64_t)BLOCKED_BY_STI);
+    vcpu->halted = true;
+}
+
+/* The exception bitmap holds #DF, an abort, which pushes RF as it was before the fault that we injected, and #MF while
+ * the guest has CR0.NE clear. */
 static void exit_exception_nmi(struct guest *guest)
 {
     uint32_t information = vmcs_read(guest, EXIT_INTERRUPTION_INFORMATION);
     if ((information & EVENT_TYPE) == EVENT_NMI)
         return; /* the host's, and there it ends */
     if ((information & EVENT_VECTOR) == VECTOR_MF)
-        emulate_instruction_at_rip(guest);
+        x87_error(guest);
     else if ((information & EVENT_VECTOR) == VECTOR_DF)
         inject_double_fault(guest);
     else
@@ -326,4 +342,6 @@ void guest_exit(struct guest *guest)
     }
     vcpu->exits[basic]++;
     exit_handlers[basic](guest);
+    if (board_ferr(vcpu->board) && !(guest->registers->fpu.fsw & FSW_ES))
+        board_set_ferr(vcpu->board, false);
 }

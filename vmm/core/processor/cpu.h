@@ -128,6 +128,7 @@ enum leave {
     LEAVE_MSR,      /* bare: RDMSR or WRMSR at RIP of an MSR that the board has; not retired */
     LEAVE_KICK,     /* bare: processor_kick */
     LEAVE_REFUSED,  /* emulator: the instruction has an exit of its own */
+    LEAVE_FERR,          /* bare: the instruction at RIP waits for an x87 error that CR0.NE leaves to FERR#; not retired */
     LEAVE_INTERRUPTIBLE, /* bare: an interrupt window that was asked for is open */
     LEAVE_EXCEPTION /* internal to run.c: `fault` holds what to deliver */
 };
@@ -180,6 +181,7 @@ struct processor {
     const struct emulate_bus *bus; /* set: accesses that are not RAM go here; else they leave the run */
     bool emulating;                /* an emulator: nothing is RAM, nothing is cached */
     bool want_interrupt_window;    /* bare */
+    bool ignne;                    /* bare: the pin IGNNE# */
     volatile uint32_t kicked;
 
     uint64_t delivered_at; /* the count at the last delivery, and how many there were at it (run.c) */

@@ -152,8 +152,12 @@ HANDLER(fpu_leave_trace)
 
 void fpu_raise_pending(struct processor *cpu, const struct op *op)
 {
-    if (FPU(cpu).fsw & FSW_ES && cpu->s.cr0 & CR0_NE)
+    if (!(FPU(cpu).fsw & FSW_ES))
+        return;
+    if (cpu->s.cr0 & CR0_NE)
         raise_fault(cpu, op, VECTOR_MF, NO_ERROR_CODE);
+    if (!cpu->ignne && !cpu->emulating) /* whose hypervisor asserts IGNNE# */
+        leave_run(cpu, op, LEAVE_FERR);
 }
 
 void fpu_demand_sse(struct processor *cpu, const struct op *op)

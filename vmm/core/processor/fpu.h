@@ -8,8 +8,8 @@
  * (MODE_FPU_CHECKED, MODE_SSE_CHECKED) its instructions run one by one under supervision instead. The C compiler must
  * not use x87 or MMX; it may use XMM registers, whose values do not outlive a handler.
  *
- * FCS and FDS are deprecated as on every recent processor: they read as zero (CPUID.7.0:EBX[13]). With CR0.NE clear
- * there is no FERR# pin to drive: x87 exceptions are ignored as if IGNNE# were asserted. */
+ * FCS and FDS are deprecated as on every recent processor: they read as zero (CPUID.7.0:EBX[13]). With CR0.NE clear an
+ * instruction that waits for an error leaves the run for the board's FERR#, unless IGNNE# is asserted. */
 #ifndef BRINGUP_FPU_H
 #define BRINGUP_FPU_H
 
@@ -63,7 +63,7 @@ void fpu_init(struct fxsave *f);
 bool fpu_masks_changed(struct processor *cpu);
 HANDLER(fpu_leave_trace);
 
-/* The instruction is one that waits for pending x87 exceptions: #MF. */
+/* The instruction is one that waits for pending x87 exceptions: #MF, or FERR# with CR0.NE clear. */
 void fpu_raise_pending(struct processor *cpu, const struct op *op);
 static inline void fpu_wait(struct processor *cpu, const struct op *op)
 {

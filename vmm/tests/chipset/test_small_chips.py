@@ -265,3 +265,20 @@ def test_a_panic_on_the_debug_port(lib: Any, ffi: Any, text: bytes, panics: bool
     lib.debug_port_reset(port)
     assert lib.debug_port_read(port) == 0xE9
     assert any(lib.debug_port_write(port, byte) for byte in text) == panics
+
+
+def test_coprocessor_error(lib: Any, ffi: Any) -> None:
+    """FERR#'s rising edge is latched; the handler's write holds IGNNE# until FERR# falls."""
+    ferr = ffi.new("struct ferr *")
+    lib.ferr_reset(ferr)
+    pins = []
+    for level in (True, None, True, None, False, True, False, None):
+        if level is None:
+            lib.ferr_write(ferr)
+        else:
+            lib.ferr_set_pin(ferr, level)
+        pins.append((ferr.irq13, ferr.ignne))
+    assert pins == [
+        (True, False), (False, True), (False, True), (False, True), (False, False), (True, False), (True, False),
+        (False, False),
+    ]  # fmt: skip
