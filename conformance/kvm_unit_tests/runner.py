@@ -53,6 +53,8 @@ class Vmm:
 
     name: str
     command: Callable[[UnitTest, Path], list[str]]
+    module: str
+    """The option that gives a module."""
 
 
 def bringup(accel: str) -> Vmm:
@@ -66,7 +68,7 @@ def bringup(accel: str) -> Vmm:
             *("--serial", "stdio", "--debug-exit"),
         ]
 
-    return Vmm(accel, command)
+    return Vmm(accel, command, "--initrd")
 
 
 def qemu() -> Vmm:
@@ -81,7 +83,7 @@ def qemu() -> Vmm:
             *("-serial", "stdio", "-no-reboot", "-kernel", str(image), "-append", test.append),
         ]
 
-    return Vmm("qemu", command)
+    return Vmm("qemu", command, "-initrd")
 
 
 def run(test: UnitTest, vmm: Vmm, folder: Path) -> Result:
@@ -89,7 +91,13 @@ def run(test: UnitTest, vmm: Vmm, folder: Path) -> Result:
     image = test.image(folder)
     if not image.is_file():
         raise SuiteError(f"{test.title}: there is no image {image}")
-    return run_command(vmm.command(test, image), test.seconds)
+    command = vmm.command(test, image)
+    if not test.environment:
+        return run_command(command, test.seconds)
+    with tempfile.NamedTemporaryFile("w", prefix="environment-") as module:
+        module.write("".join(f"{line}\n" for line in test.environment))
+        module.flush()
+        return run_command([*command, vmm.module, module.name], test.seconds)
 
 
 def run_command(command: Sequence[str], seconds: float) -> Result:

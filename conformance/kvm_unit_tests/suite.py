@@ -29,6 +29,7 @@ class UnitTest:
     cpu: str = "max"
     qemu: str = "max"
     clock: str = "virtual"
+    environment: tuple[str, ...] = ()
     seconds: int = 60
     known: str = ""
 
@@ -58,6 +59,7 @@ def _test(name: str, architecture: str, row: dict[str, Any]) -> UnitTest:
     if unknown := set(row) - known:
         raise SuiteError(f"suite.toml: test {name}: there is no key '{min(unknown)}'")
     values = {"file": name} | {key: value for key, value in row.items() if key != "arch"}
+    values["environment"] = tuple(row.get("environment", ()))
     return UnitTest(name=name, architecture=architecture, **values)
 
 

@@ -6,6 +6,7 @@
 #include "processor/decode.h"
 #include "processor/fpu.h"
 #include "processor/memory.h"
+#include "processor/msr.h"
 #include "processor/run.h"
 #include "processor/trace.h"
 
@@ -117,6 +118,8 @@ static void access_msr(struct vcpu *vcpu)
     if (op->fn == op_wrmsr) {
         value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
         allowed = board_msr_write(vcpu->board, vcpu->index, gpr[RCX], value, vcpu->time, tsc);
+        if (allowed && (uint32_t)gpr[RCX] == MSR_APIC_BASE)
+            cpu->s.apic_base = value; /* CPUID follows it */
     } else if ((allowed = board_msr_read(vcpu->board, vcpu->index, gpr[RCX], &value, vcpu->time, tsc))) {
         gpr[RAX] = (uint32_t)value;
         gpr[RDX] = value >> 32;

@@ -152,6 +152,14 @@ static bool wakes(const struct machine *machine)
            machine->accel->interrupts_enabled(vcpu);
 }
 
+/* However many come while one waits, they are one (SDM vol. 3, 6.7.1). */
+static void take_nmi(struct machine *machine)
+{
+    struct vcpu *vcpu = machine->vcpu;
+    if (board_take_nmi(machine->board, vcpu->index))
+        vcpu->nmi_pending = true;
+}
+
 /* ---- time ---- */
 
 /* CLOCK_HOST: guest time is the host's, but never goes back. */
@@ -172,8 +180,7 @@ static void advance_board(struct machine *machine)
     struct vcpu *vcpu = machine->vcpu;
     if (vcpu->time >= board_deadline(machine->board))
         board_advance(machine->board, vcpu->time);
-    if (!vcpu->nmi_pending)
-        vcpu->nmi_pending = board_take_nmi(machine->board, vcpu->index);
+    take_nmi(machine);
 }
 
 /* The guest halted. Time jumps to what comes next, or the run is over. */
@@ -212,8 +219,7 @@ static uint64_t horizon(const struct machine *machine)
 static bool attention(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
-    if (!vcpu->nmi_pending)
-        vcpu->nmi_pending = board_take_nmi(machine->board, vcpu->index);
+    take_nmi(machine);
     return vcpu->nmi_pending || vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
            output_full(machine) || vcpu->time >= output_deadline(machine) ||
            board_interrupt_pending(machine->board, vcpu->index);

@@ -2,12 +2,13 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bringup.conformance.kvm_unit_tests import runner, suite
-from bringup.conformance.kvm_unit_tests.runner import Outcome
+from bringup.conformance.kvm_unit_tests.runner import Outcome, Vmm
 from bringup.conformance.kvm_unit_tests.suite import SuiteError, UnitTest
 
 TEST = UnitTest("smap", "i386", "smap", memory="64M", append="a b", cpus=2)
@@ -72,6 +73,15 @@ def test_commands(tmp_path: Path) -> None:
         assert ours[ours.index(option) + 1] == value
     with pytest.raises(SuiteError, match="i386/smap: there is no image"):
         runner.run(TEST, runner.bringup("vtx"), tmp_path)
+
+
+def test_the_environment_is_a_module(tmp_path: Path) -> None:
+    (tmp_path / "i386").mkdir()
+    TEST.image(tmp_path).touch()
+    code = "import sys; print(open(sys.argv[2]).read()); raise SystemExit(3 if sys.argv[1] == '--initrd' else 1)"
+    vmm = Vmm("fake", lambda test, image: python(code), "--initrd")
+    test = replace(TEST, environment=("TEST_DEVICE=0", "NR_CPUS=2"))
+    assert runner.run(test, vmm, tmp_path).reason == "NR_CPUS=2"
 
 
 def test_qemu_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

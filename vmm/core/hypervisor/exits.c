@@ -2,8 +2,11 @@
 #include "guest.h"
 
 #define FSW_ES 0x80u /* an error that FCW does not mask */
+#define IA32_APIC_BASE 0x1b
+#define APIC_BASE_ENABLE (1u << 11)
 #define CPUID_1_ECX_VMX (1u << 5)
 #define CPUID_1_ECX_OSXSAVE (1u << 27)
+#define CPUID_1_EDX_APIC (1u << 9)
 #define CPUID_7_ECX_OSPKE (1u << 4)
 
 static void exit_unexpected(struct guest *guest);
@@ -85,12 +88,21 @@ static void set_gpr32(struct guest *guest, unsigned gpr, uint32_t value)
     guest->registers->gpr[gpr] = value;
 }
 
+static bool apic_enabled(const struct guest *guest)
+{
+    const struct vcpu *vcpu = &guest->vcpu;
+    uint64_t base;
+    return board_msr_read(vcpu->board, vcpu->index, IA32_APIC_BASE, &base, vcpu->time, 0) && base & APIC_BASE_ENABLE;
+}
+
 static void exit_cpuid(struct guest *guest)
 {
     uint32_t leaf = guest->registers->gpr[RAX], subleaf = guest->registers->gpr[RCX];
     struct cpuid_leaf out;
     processor_cpuid(guest->vcpu.processor, leaf, subleaf, &out);
     if (leaf == 1) {
+        if (!apic_enabled(guest))
+            out.edx &= ~CPUID_1_EDX_APIC;
         out.ecx &= ~(CPUID_1_ECX_VMX | CPUID_1_ECX_OSXSAVE);
         if (guest_cr4(guest) & CR4_OSXSAVE)
             out.ecx |= CPUID_1_ECX_OSXSAVE;

@@ -64,6 +64,19 @@ def test_cpuid_hides_vmx(make: Make) -> None:
     assert guest.machine.read_ram(0x7004, 4) == b"Genu"
 
 
+def test_cpuid_tells_whether_the_apic_is_enabled(make: Make) -> None:
+    guest = make("""
+        mov eax, 1; cpuid; mov [0x7000], edx
+        mov ecx, 0x1b; rdmsr; mov edi, eax; and ax, 0xf7ff; wrmsr
+        mov eax, 1; cpuid; mov [0x7004], edx
+        mov ecx, 0x1b; mov eax, edi; xor edx, edx; wrmsr
+        mov eax, 1; cpuid; mov [0x7008], edx
+        debug_exit 1
+    """)
+    assert guest.end() == ("DEBUG_EXIT", 1)
+    assert [guest.word(address) >> 9 & 1 for address in (0x7000, 0x7004, 0x7008)] == [1, 0, 1]
+
+
 def test_cpuid_osxsave_follows_cr4(make: Make) -> None:
     source = """
         mov eax, 1; cpuid; mov [0x7000], ecx
