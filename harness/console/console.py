@@ -5,12 +5,12 @@ there, but for three things.
 - Text is plain: UTF-8, without escape sequences and control characters, lines end in a newline. On a console that is
   a terminal, patterns are looked for on its screen, as it is then.
 - Memory is bounded: of what nobody has waited for the last MiB is kept, and patterns that may match texts of any
-  length (`.*`) are looked for in the last 64 Ki characters.
+  length (`.*`) are looked for in the last 16 Ki characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pexpect
@@ -274,10 +274,16 @@ class Console(_Base):  # type: ignore[misc]
 
     def pass_time(self, limit: Limit) -> None:
         """Lets the guest run for so long, whatever it says meanwhile."""
-        deadline = self.machine.deadline(limit)
-        machine = self.machine
-        while machine.ending is None and not machine.halted and deadline.spent(machine.moment()) is None:
+        self.run_until(lambda: False, limit)
+
+    def run_until(self, condition: Callable[[], bool], limit: Limit) -> bool:
+        """Lets the guest run until this is so; False: it never was before the limit, or the end."""
+        machine, deadline = self.machine, self.machine.deadline(limit)
+        while not condition():
+            if machine.ending is not None or machine.halted or deadline.spent(machine.moment()) is not None:
+                return False
             machine.pump(deadline)
+        return True
 
     # ---- writing ----
 

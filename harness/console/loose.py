@@ -24,7 +24,7 @@ class Chatter:
 
 
 class Loose:
-    """A text, followed by a match of the expression `then`; neither chatter nor white space between is minded."""
+    """A text, followed by a match of the expression `then`; chatter and more white space between are not minded."""
 
     def __init__(self, text: str, chatter: Chatter, then: str = "") -> None:
         self.text, self._chatter = text, chatter
@@ -38,11 +38,27 @@ class Loose:
         if match is not None:
             return match.start(), match.end(), match
         text = text[start:]
-        match = self._squeezed.search("".join(self._chatter.without(text).split()))
-        if match is None:
+        squeezed = "".join(self._chatter.without(text).split())
+        if self._squeezed.search(squeezed) is None:
             return None
         places = self._places(text)
-        return start + places[match.start()], start + places[match.end() - 1] + 1, match
+        for match in self._squeezed.finditer(squeezed):
+            begin, end = places[match.start()], places[match.end() - 1] + 1
+            if self._has_spaces(self._chatter.without(text[begin:end])):
+                return start + begin, start + end, match
+        return None
+
+    def _has_spaces(self, spread: str) -> bool:
+        """White space is there wherever the text has some: what was typed lost none."""
+        at = 0
+        for char in self.text.strip():
+            if not char.isspace():
+                while spread[at] != char:
+                    at += 1
+            elif not spread[at].isspace():
+                return False
+            at += 1
+        return True
 
     def _places(self, text: str) -> list[int]:
         """Where each character of the squeezed text is in the text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pyte
 
@@ -14,6 +15,7 @@ SEQUENCE_MAXIMUM = 256
 # ECMA-48 control strings (title, device control): nothing of them is on the screen. Parameters of control sequences.
 _STRING = re.compile(rb"\x1b[\]PX^_][^\x07\x1b]{0,256}(?:\x07|\x1b\\)")
 _LONG = re.compile(rb"\x1b\[[0-?]{64,}|\x1b[\]PX^_]")
+_PARTS = re.compile(rb"\x1b?[^\x1b]+|\x1b")
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]{0,64}|[\]PX^_][^\x07\x1b]{0,256}\x1b?)?\Z")
 
 
@@ -23,6 +25,14 @@ class _Answering(pyte.Screen):
     def __init__(self, answer: Callable[[bytes], None]) -> None:
         super().__init__(COLUMNS, LINES)
         self._answer = answer
+
+    def erase_in_line(self, how: int = 0, private: bool = False) -> None:
+        if how in (0, 1, 2):  # pyte fails on others
+            super().erase_in_line(how, private)
+
+    def erase_in_display(self, how: int = 0, *args: Any, **kwargs: Any) -> None:
+        if how in (0, 1, 2, 3):
+            super().erase_in_display(how, *args, **kwargs)
 
     def write_process_input(self, data: str) -> None:
         self._answer(data.encode())
@@ -47,11 +57,12 @@ class Screen:
         unfinished = _UNFINISHED.search(data)
         if unfinished is not None:
             data, self._held = data[: unfinished.start()], unfinished[0]
-        try:
-            self._stream.feed(_LONG.sub(b"", data))
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError):  # pyte's, on nonsense
-            self.confused += 1
-            self._stream = pyte.ByteStream(self._screen)
+        for part in _PARTS.findall(_LONG.sub(b"", data)):
+            try:
+                self._stream.feed(part)
+            except Exception:  # whatever pyte makes of nonsense: this sequence is lost, and it goes on
+                self.confused += 1
+                self._stream = pyte.ByteStream(self._screen)
 
     def text(self) -> str:
         """Its lines from the top, without the blanks at their ends."""

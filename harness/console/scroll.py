@@ -12,7 +12,7 @@ from pexpect import EOF, TIMEOUT
 from .literals import SLACK, reach
 from .loose import Loose
 
-WINDOW = 1 << 16
+WINDOW = 1 << 14
 """Characters of the end of the text in which a pattern without bounds is looked for."""
 BEFORE = 1 << 20
 """Characters that are kept of what nobody has waited for."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bringup.guests.definition import Limit, Shell
 
-from .keyboard import TypingFailed
+from .keyboard import ECHO, TypingFailed
 from .loose import Chatter, Loose
 
 if TYPE_CHECKING:
@@ -62,11 +62,12 @@ class Prompter:
         self._number += 1
         # The echo has `$?` where the output has digits: it cannot be taken for the marker.
         label = f"bringup:{self._number}:"
-        self._console.keyboard.type(f"{command}; echo {label}{about.status}:")
+        self._console.keyboard.type(f"{command}; echo {label}{about.status}:", enter=False)
+        self._enter()
         self._console.expect_list([Loose(label, self._chatter, STATUS)], limit or COMMAND)
         output, status = self._console.before, int(self._console.match[1])
         self._await_prompt(limit or COMMAND)
-        result = CommandResult(command, self._chatter.without(output.removeprefix("\n")), status)
+        result = CommandResult(command, self._chatter.without(output).removeprefix("\n"), status)
         if check and status:
             raise CommandFailed(result)
         return result
@@ -79,7 +80,8 @@ class Prompter:
         for attempt in range(TRIES):
             token = f"bringup{attempt}ready"
             try:
-                console.keyboard.type(f"echo {token}")
+                console.keyboard.type(f"echo {token}", enter=False)
+                self._enter()
                 console.expect_list([Loose(token, self._chatter)], HANDSHAKE)
                 self._await_prompt(HANDSHAKE)
             except (TypingFailed, _spent()) as error:
@@ -89,6 +91,14 @@ class Prompter:
             self._met = True
             return
         raise ShellError(f"{console.channel}: the shell does not answer: {why}")
+
+    def _enter(self) -> None:
+        """The line end, once more when it does not come back: a prompt too many does no harm."""
+        console = self._console
+        for _ in range(TRIES):
+            console.send(console.about.typing.line_end)
+            if console.run_until(lambda: "\n" in self._chatter.without(console.buffer), ECHO):
+                return
 
     def _await_prompt(self, limit: Limit) -> None:
         self._console.expect_list([Loose(self._shell().prompt, self._chatter)], limit)

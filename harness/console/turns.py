@@ -32,6 +32,10 @@ class TurnsError(Exception):
     """The machine is gone, or does not speak the protocol; the text is one line."""
 
 
+class MachineGoneError(TurnsError):
+    """The machine hung up: its process has ended, or is about to."""
+
+
 class Reason(IntEnum):
     """Why a turn ended."""
 
@@ -231,7 +235,7 @@ class TurnsClient:
         except OSError as error:
             raise TurnsError(f"{self._path}: {error.strerror}") from None
         if not data:
-            raise TurnsError(f"{self._path}: the machine hung up")
+            raise MachineGoneError(f"{self._path}: the machine hung up")
         return data
 
     def _parse(self, frame: bytes) -> Turn:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from bringup.harness.console.turns import Event, Reason, TurnsClient, TurnsError
+from bringup.harness.console.turns import Event, MachineGoneError, Reason, TurnsClient, TurnsError
 from bringup.harness.limits import WATCHDOG, Deadline, Moment
 from bringup.harness.outcome import Blame
 
@@ -133,7 +133,7 @@ class TurnsLink(Link):
 
     def _failed(self, error: TurnsError) -> None:
         """The machine is gone; it is one that died or one that does not keep to the protocol."""
-        self.ending = self._ended()
+        self.ending = self._ended() if isinstance(error, MachineGoneError) else None
         if self.ending is None:
             raise MachineError(f"{self._vmm}: {error}; it said: {self._kept.said() or 'nothing'}", Blame.VMM)
 

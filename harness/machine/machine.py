@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from bringup.guests.definition import Death, Limit
 from bringup.harness.console.deaths import Fatality
 from bringup.harness.console.log import Log
-from bringup.harness.console.turns import TurnsClient, TurnsError
+from bringup.harness.console.turns import MachineGoneError, TurnsClient, TurnsError
 from bringup.harness.limits import Deadline, Moment, Scale
 from bringup.harness.outcome import Blame
 from bringup.harness.vmms.loader import LoadedVmm, VmmError
@@ -22,7 +22,7 @@ from .ending import KILLED, Ending, MachineError
 from .folder import SocketFolder
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
-from .qmp import Qmp, QmpError
+from .qmp import Qmp, QmpError, QmpGoneError
 from .settings import Settings
 from .wires import Wire
 
@@ -276,7 +276,7 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
     try:
         machine._link = _link(machine, kept, wires, control, deadline)
     except (TurnsError, QmpError) as error:
-        kept.wait(PARTING_SECONDS if "hung up" in str(error) else 0)
+        kept.wait(PARTING_SECONDS if isinstance(error, MachineGoneError | QmpGoneError) else 0)
         raise MachineError(f"{vmm.name}: {_why(error, kept)}", Blame.VMM) from None
     stack.callback(machine._link.close)
     return machine

@@ -21,6 +21,10 @@ class QmpError(Exception):
     """The VMM does not speak QMP, refuses a command, or does not answer; one line."""
 
 
+class QmpGoneError(QmpError):
+    """The VMM hung up."""
+
+
 class Qmp:
     """One connection. Events that matter to how a machine ends are kept in `events`, in order."""
 
@@ -104,7 +108,7 @@ class Qmp:
                     self._messages.clear()
                     return message
             if not self.open:
-                raise QmpError(f"{complaint}: it hung up")
+                raise QmpGoneError(f"{complaint}: it hung up")
             if not self._ready(select.POLLIN, deadline):
                 raise QmpError(f"{complaint} in time")
 
@@ -117,7 +121,7 @@ class Qmp:
                     raise QmpError("it takes no commands") from None
             except OSError:
                 self.open = False
-                raise QmpError("it hung up") from None
+                raise QmpGoneError("it hung up") from None
 
     def _ready(self, what: int, deadline: float) -> bool:
         poll = select.poll()

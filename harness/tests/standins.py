@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bringup.guests.definition import Limit
-from bringup.harness.limits import Time
+from bringup.harness.limits import Deadline, Moment, Scale, Time
+from bringup.harness.machine.ending import Ending
+from bringup.harness.machine.link import Deliver, Link
+from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.processes import children
+from bringup.harness.machine.settings import Settings
 from bringup.harness.vmms.definition import Capabilities, Channel, Control, ControlProtocol, Transport, Vmm
 from bringup.harness.vmms.loader import LoadedVmm
 
@@ -76,3 +80,56 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class ScriptedLink(Link):
+    """A guest in virtual time that says the pieces of a script, one a turn of a millisecond, and answers input."""
+
+    def __init__(self, script: Iterable[bytes], answer: Callable[[bytes], Iterable[bytes]] | None) -> None:
+        self.script = list(script)
+        self.typed: list[tuple[int, bytes]] = []
+        """Input, and the guest nanoseconds when it came."""
+        self.time = 0
+        self.ends = False
+        """The machine powers off after its last piece."""
+        self._answer = answer
+
+    def moment(self) -> Moment:
+        return Moment(self.time, self.time, 0.0)
+
+    def send(self, channel: str, data: bytes) -> None:
+        self.typed.append((self.time, data))
+        if self._answer is not None:
+            self.script += self._answer(data)
+
+    def pump(self, deadline: Deadline, deliver: Deliver) -> None:
+        if self.script:
+            self.time += 1_000_000
+            data = self.script.pop(0)
+            channel, _, rest = data.rpartition(b"|")
+            if data:
+                deliver(channel.decode() or "serial0", rest, self.moment())
+        elif self.ends:
+            self.ending = Ending("power-off", 0, "")
+        else:
+            self.time = min(self.time + 100_000_000, deadline.guest_ns or self.time + 100_000_000)
+
+    def close(self) -> None:
+        pass
+
+
+class _NoProcess:
+    pid = 0
+
+
+def scripted(
+    *script: bytes, answer: Callable[[bytes], Iterable[bytes]] | None = None, ends: bool = False
+) -> tuple[Machine, ScriptedLink]:
+    """A machine without a process; a piece `debug|text` comes from that channel."""
+    machine = Machine(
+        vmm("", time=Time.VIRTUAL), Settings(memory=1), (), _NoProcess(), None, Scale()  # type: ignore[arg-type]
+    )  # fmt: skip
+    link = ScriptedLink(script, answer)
+    link.ends = ends
+    machine._link = link
+    return machine, link
