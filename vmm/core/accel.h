@@ -23,6 +23,7 @@
 #define VGA_HOLE_END 0xc0000u
 #define PCI_HOLE ((uint64_t)MAP_RAM_LOW_END)
 #define PCI_HOLE_END GIB(4)
+#define A20 MIB(1) /* the address line that a gate may hold low */
 
 /* The first address behind all RAM; `bytes` is machine_config.memory_bytes. */
 static inline uint64_t ram_end(uint64_t bytes)
@@ -107,6 +108,8 @@ struct accel {
     void (*run)(struct vcpu *vcpu, uint64_t until, unsigned windows);
     /* Idle time passes. */
     void (*set_time)(struct vcpu *vcpu, uint64_t time);
+    /* The A20 gate: closed, physical addresses have bit 20 clear. Open after reset. */
+    void (*set_a20)(struct vcpu *vcpu, bool open);
 
     /* RFLAGS.IF, and the interruptibility state. */
     bool (*interrupts_enabled)(const struct vcpu *vcpu);

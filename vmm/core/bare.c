@@ -227,6 +227,12 @@ static void bare_set_time(struct vcpu *vcpu, uint64_t time)
     vcpu->time = time;
 }
 
+static void bare_set_a20(struct vcpu *vcpu, bool open)
+{
+    vcpu->processor->s.a20m = open ? 0 : A20;
+    mmu_flush_all(vcpu->processor);
+}
+
 static bool bare_interrupts_enabled(const struct vcpu *vcpu)
 {
     return vcpu->processor->s.system_flags & RFLAGS_IF;
@@ -329,6 +335,7 @@ const struct accel accel_bare = {
     .reset = bare_reset,
     .run = bare_run,
     .set_time = bare_set_time,
+    .set_a20 = bare_set_a20,
     .interrupts_enabled = bare_interrupts_enabled,
     .interruptibility = bare_interruptibility,
     .trap_pending = bare_trap_pending,

@@ -27,6 +27,7 @@ struct machine {
     int64_t work;           /* left until the next look at the host's clock */
     uint64_t host_epoch;    /* CLOCK_HOST: the host's clock at guest time 0 */
     bool host_epoch_known;
+    bool a20_closed;        /* as the accelerator has it */
     uint32_t kicked;        /* atomic */
 };
 
@@ -183,6 +184,15 @@ static void advance_board(struct machine *machine)
     take_nmi(machine);
 }
 
+static void follow_a20(struct machine *machine)
+{
+    bool open = board_a20(machine->board);
+    if (open != machine->a20_closed)
+        return;
+    machine->a20_closed = !open;
+    machine->accel->set_a20(machine->vcpu, open);
+}
+
 /* The guest halted. Time jumps to what comes next, or the run is over. */
 static bool idle(struct machine *machine, struct machine_exit *exit)
 {
@@ -257,6 +267,7 @@ static void run_until_exit(struct machine *machine, const struct machine_limits 
             }
             vcpu->halted = false;
         }
+        follow_a20(machine);
         unsigned windows = deliver(machine);
         vcpu->until = horizon(machine);
         machine->accel->run(vcpu, vcpu->until, windows);

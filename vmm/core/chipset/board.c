@@ -395,6 +395,22 @@ static uint32_t read_i8042(struct board *board, unsigned unit, unsigned reg, uns
     return value;
 }
 
+/* Port 92h and the keyboard controller's output port share one gate, as in chipsets that have both inside: the last one
+ * written to decides, and both read what it is. */
+static void gate_a20(struct board *board, bool open)
+{
+    struct i8042 *kbc = &board->chips.i8042;
+    struct system_control *control = &board->chips.system_control;
+
+    kbc->output_port = (uint8_t)((kbc->output_port & ~I8042_OUTPUT_A20) | (open ? I8042_OUTPUT_A20 : 0));
+    control->port_a = (uint8_t)((control->port_a & ~PORT_A_A20) | (open ? PORT_A_A20 : 0));
+}
+
+bool board_a20(const struct board *board)
+{
+    return board->chips.system_control.port_a & PORT_A_A20;
+}
+
 static void write_i8042(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
                         struct moment at)
 {
@@ -403,6 +419,7 @@ static void write_i8042(struct board *board, unsigned unit, unsigned reg, uint32
     (void)reg, (void)size, (void)at;
     reset_if(board, unit == I8042_COMMAND ? i8042_write_command(kbc, (uint8_t)value)
                                           : i8042_write_data(kbc, (uint8_t)value));
+    gate_a20(board, kbc->output_port & I8042_OUTPUT_A20);
     i8042_changed(board);
 }
 
@@ -434,6 +451,7 @@ static void write_control(struct board *board, unsigned unit, unsigned reg, uint
     switch (unit) {
     case CONTROL_A:
         reset_if(board, system_control_write_a(control, (uint8_t)value));
+        gate_a20(board, control->port_a & PORT_A_A20);
         break;
     case CONTROL_B:
         pit_set_gate(&board->chips.pit, 2, system_control_write_b(control, (uint8_t)value), at.now);

@@ -48,6 +48,9 @@ void board_set_ferr(struct board *board, bool level);
 bool board_ferr(const struct board *board);
 bool board_ignne(const struct board *board);
 
+/* The A20 gate: may address line 20 be high? */
+bool board_a20(const struct board *board);
+
 /* The LAPIC's MSRs: IA32_APIC_BASE (1Bh), IA32_TSC_DEADLINE (6E0h), x2APIC 800h-8FFh. `tsc` is guest TSC now, and
  * TSC ticks are nanoseconds. False: #GP. */
 bool board_msr_read(struct board *board, unsigned vcpu, uint32_t index, uint64_t *value, uint64_t now, uint64_t tsc);

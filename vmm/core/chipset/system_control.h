@@ -7,7 +7,7 @@
 
 enum {
     PORT_A_FAST_RESET = 1 << 0,
-    PORT_A_A20 = 1 << 1, /* kept, without effect: address line 20 is never masked */
+    PORT_A_A20 = 1 << 1, /* the A20 gate, open after reset: the board's firmware has run */
 };
 enum {
     PORT_B_GATE2 = 1 << 0,

@@ -9,6 +9,7 @@
 static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
 {
     struct vcpu *vcpu = context;
+    gpa &= ~guest_of(vcpu)->a20m;
     const uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
     if (ram)
         memcpy(data, ram, size);
@@ -19,6 +20,7 @@ static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
 static void bus_write(void *context, uint64_t gpa, const void *data, unsigned size)
 {
     struct vcpu *vcpu = context;
+    gpa &= ~guest_of(vcpu)->a20m;
     uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
     if (ram) {
         memcpy(ram, data, size);

@@ -39,6 +39,7 @@ struct guest {
     uint64_t cr0_fixed;        /* CR0 bits that VMX operation wants set, besides PE and PG */
     uint64_t ept_pointer;      /* RAM is mapped, all else exits */
     uint64_t delivery_pointer; /* RAM is mapped, all else reads as ones: for delivering_over_bus */
+    uint64_t a20m;             /* the address bit that the A20 gate masks: A20 or 0 */
     uint32_t failed_component; /* a VMREAD or VMWRITE that failed: the encoding + 1, or 0 */
 
     struct {
@@ -141,6 +142,7 @@ void guest_reset_msrs(struct guest *guest);
 struct layout layout_of(uint64_t memory_bytes);
 /* Builds both sets of EPT tables. */
 void build_ept(struct guest *guest);
+void guest_set_a20(struct vcpu *vcpu, bool open);
 /* Makes `ones` a page of ones again. */
 void fill_ones(struct guest *guest);
 /* NULL when any of it is not RAM. */

@@ -1,4 +1,5 @@
-/* Guest-physical memory: RAM lies where it would without a hypervisor, and EPT (SDM vol. 3, 29.3) maps nothing else. */
+/* Guest-physical memory: RAM lies where it would without a hypervisor, and EPT (SDM vol. 3, 29.3) maps nothing else.
+ * VMX operation blocks A20M# (25.3), so a closed A20 gate is an EPT too: each odd MiB is the even one below it. */
 #include <string.h>
 
 #include "guest.h"
@@ -11,6 +12,7 @@
 #define EPT_LARGE (1ull << 7)
 #define EPTP_WRITE_BACK 6ull
 #define EPTP_WALK_LENGTH_4 (3ull << 3)
+#define INVEPT_ALL_CONTEXTS 2
 
 enum level { PT = 1, PD, PDPT, PML4 };
 
@@ -20,6 +22,7 @@ struct layout layout_of(uint64_t memory_bytes)
     /* One PML4 and PDPT, a PD for each GiB, and PTs where RAM fills only a part of 2 MiB: around video memory, and
      * where low and high RAM end. */
     uint64_t tables = 2 + (end + GIB(1) - 1) / GIB(1) + 3;
+    tables += (end + MIB(2) - 1) / MIB(2); /* a closed A20 gate leaves no large page */
     struct layout layout = {.vmxon = end, .vmcs = end + PAGE, .msr_bitmap = end + 2 * PAGE, .ones = end + 3 * PAGE};
     layout.ept = layout.ones + PML4 * PAGE;
     layout.end = layout.ept + 2 * tables * PAGE;
@@ -28,6 +31,7 @@ struct layout layout_of(uint64_t memory_bytes)
 
 uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size)
 {
+    gpa &= ~guest->a20m;
     return ram_contains(guest->vcpu.config->memory_bytes, gpa, size) ? arena_at(guest->vcpu.arena, gpa, size) : NULL;
 }
 
@@ -50,8 +54,8 @@ static uint64_t build_table(struct guest *guest, uint64_t gpa, enum level level,
     uint64_t *table = table_at(guest, hpa);
     *next += PAGE;
     for (unsigned i = 0; i < ENTRIES; i++, gpa += span)
-        if (level <= PD && ram_contains(memory, gpa, span))
-            table[i] = gpa | EPT_READ_WRITE_EXECUTE | EPT_WRITE_BACK | (level == PD ? EPT_LARGE : 0);
+        if (level <= (guest->a20m ? PT : PD) && ram_contains(memory, gpa & ~guest->a20m, span))
+            table[i] = (gpa & ~guest->a20m) | EPT_READ_WRITE_EXECUTE | EPT_WRITE_BACK | (level == PD ? EPT_LARGE : 0);
         else if (level > PT && ram_overlaps(memory, gpa, span))
             table[i] = build_table(guest, gpa, level - 1, absent, next) | EPT_READ_WRITE_EXECUTE;
         else
@@ -79,4 +83,15 @@ void build_ept(struct guest *guest)
     uint64_t next = guest->layout.ept;
     guest->ept_pointer = build_table(guest, 0, PML4, nothing, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
     guest->delivery_pointer = build_table(guest, 0, PML4, ones, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
+}
+
+void guest_set_a20(struct vcpu *vcpu, bool open)
+{
+    struct guest *guest = guest_of(vcpu);
+    guest->a20m = open ? 0 : A20;
+    build_ept(guest);
+    vmcs_write(guest, EPT_POINTER, guest->ept_pointer);
+    if (vmx_invept(vcpu->processor, INVEPT_ALL_CONTEXTS, 0) != VMX_SUCCEED)
+        vcpu_end(vcpu, MACHINE_INTERNAL, "INVEPT: VM-instruction error %u",
+                 (unsigned)vmcs_read(guest, VM_INSTRUCTION_ERROR));
 }

@@ -218,6 +218,7 @@ const struct accel accel_vtx = {
     .reset = guest_reset,
     .run = guest_run,
     .set_time = guest_set_time,
+    .set_a20 = guest_set_a20,
     .interrupts_enabled = guest_interrupts_enabled,
     .interruptibility = guest_interruptibility,
     .trap_pending = guest_trap_pending,

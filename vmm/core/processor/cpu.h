@@ -33,6 +33,7 @@ struct vcpu_state {
     uint32_t gdt_limit, idt_limit;
     uint64_t cr0, cr3, cr4, cr8, efer;
     uint64_t pdpte[4]; /* PAE paging: loaded with CR3 */
+    uint64_t a20m;     /* the address bit that A20M# masks: bit 20 or 0; never in VMX operation (25.3) */
     uint64_t dr7;
     uint64_t pending_debug; /* DR6 bits of a debug trap due at the next boundary; SDM vol. 3, table 25-4 */
     uint64_t count;         /* instructions retired; exact outside a run */

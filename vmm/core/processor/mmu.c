@@ -193,7 +193,7 @@ static uint64_t guest_physical(struct processor *cpu, const struct op *op, uint6
     uint64_t eptp = cpu->vmx->active.eptp;
     *rights = EPT_READ | EPT_WRITE | EPT_FETCH;
     if (!eptp)
-        return gpa;
+        return gpa & ~cpu->s.a20m;
     struct ept_entry *cached = &cpu->ept[gpa >> 12 & (EPT_TLB_SIZE - 1)];
     if (unlikely(cached->gpa != gpa >> 12 || cached->eptp != eptp || cached->stamp != cpu->ept_stamp ||
                  wanted & ~cached->hpa)) {
