@@ -50,6 +50,7 @@ from bringup.harness.vmms.loader import LoadedVmm
 
 PASSED = Verdict(Outcome.PASSED, Blame.NOBODY, "")
 UNFINISHED = Verdict(Outcome.UNFINISHED, Blame.NOBODY, "not ended")
+INTERRUPTED = Verdict(Outcome.UNFINISHED, Blame.NOBODY, "interrupted")
 Kind = Literal["boot", "test", "behaviour"]
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -112,9 +113,12 @@ class Attempt:
         """Final once the attempt has ended."""
         self.bundle: Path | None = None
         """The bundle's folder, if there is one."""
+        self.complete = True
+        """False: its user was interrupted, though no exception says so here."""
         self.properties: dict[str, object] = {}
         """What JUnit and other readers are told of this attempt: the end record's main fields."""
         self._stack = ExitStack()
+        self._closed: list[Machine] = []
         self._failed: Verdict | None = None
 
     # ---- begin and end ----
@@ -160,15 +164,15 @@ class Attempt:
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
                 self._write_bundle()
             position = self.position() if self.machine else None
-            cpu_seconds = self._close_machine()
         finally:
+            self._close_machine()
             self._stack.close()
-        self._write_end(position, cpu_seconds)
+        self._write_end(position)
 
     def _verdict(self, error: BaseException | None) -> Verdict:
         match error:
             case None:
-                return self._failed or PASSED
+                return self._failed or (PASSED if self.complete else INTERRUPTED)
             case Fell():
                 return error.verdict
             case MediaMissing():
@@ -178,7 +182,7 @@ class Attempt:
             case MediaError():
                 return Verdict(Outcome.ERROR, Blame.MEDIA, str(error))
             case KeyboardInterrupt() | SystemExit():
-                return Verdict(Outcome.UNFINISHED, Blame.NOBODY, "interrupted")
+                return INTERRUPTED
             case AssertionError():  # a test's check on a guest that works
                 return Verdict(Outcome.FAILED, Blame.GUEST, _first_line(error) or self.test, str(error))
         if isinstance(error, FAULTS):
@@ -225,7 +229,7 @@ class Attempt:
 
         Raises Fell when one is missed.
         """
-        machine = self._running()
+        machine = self.running
         self.way = Climb(rungs_until(self.guest, until))
 
         def reached(rung: Rung, index: int, moment: Moment) -> None:
@@ -246,6 +250,14 @@ class Attempt:
         climb(self.guest, machine, self.consoles, self.way, reached)
         return self.way
 
+    @property
+    def shell(self) -> Console:
+        """The console on which the guest has its shell. LookupError: its file describes none."""
+        for name, about in self.guest.definition.console.items():
+            if about.shell is not None:
+                return self.consoles[name]
+        raise LookupError(f"{self.guest.name} has no console with a shell")
+
     def note(self, text: str) -> None:
         """Records something worth keeping that ends nothing."""
         self.session.records.write(Note(run=self.session.run, at=time.time(), attempt=self.id, text=text))
@@ -262,7 +274,9 @@ class Attempt:
         """Where the run stands."""
         return self._position(self.moment())
 
-    def _running(self) -> Machine:
+    @property
+    def running(self) -> Machine:
+        """The machine; RuntimeError before `boot`."""
         if self.machine is None:
             raise RuntimeError("boot() comes first")
         return self.machine
@@ -285,14 +299,15 @@ class Attempt:
         for problem in problems:
             self.note(f"bundle: {problem}")
 
-    def _close_machine(self) -> float | None:
-        """Ends the machine, if there is one; the CPU seconds that it took."""
-        if self.machine is None:
-            return None
+    def _close_machine(self) -> None:
+        """Ends the machine, if there is one, and gives up its place on this host."""
+        if self.machine is None or self.machine in self._closed:
+            return
         self.machine.close()
-        return self.machine.cpu_seconds()
+        self._closed.append(self.machine)
+        self._stack.close()
 
-    def _write_end(self, position: Position | None, cpu_seconds: float | None) -> None:
+    def _write_end(self, position: Position | None) -> None:
         expected = expected_failure(self.guest, self.vmm, self.way)
         for note in self.way.notes:
             self.note(note)
@@ -310,7 +325,7 @@ class Attempt:
             of=len(self.way.rungs),
             position=position,
             machine=ending.kind if ending else "",
-            cpu_seconds=cpu_seconds,
+            cpu_seconds=round(sum(one.cpu_seconds() for one in self._closed), 3) if self._closed else None,
             harness_seconds=round(time.process_time() - self._cpu, 3),
             bundle=self.bundle.name if self.bundle else "",
         )

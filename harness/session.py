@@ -47,9 +47,18 @@ def new_run_id() -> str:
 
 def create_run(output: Path, keep: int = KEEP) -> Path:
     """A new run's folder, after old ones have been swept away. HarnessError: it cannot be made."""
-    folder = output / new_run_id()
+    return begin_run(output / new_run_id(), keep)
+
+
+def begin_run(folder: Path, keep: int = KEEP) -> Path:
+    """Makes the folder of a run, which another of its processes may have done already, and sweeps old runs away."""
+    output = folder.parent
     try:
-        folder.mkdir(parents=True)
+        output.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return folder
         ignore = output / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
@@ -60,11 +69,17 @@ def create_run(output: Path, keep: int = KEEP) -> Path:
     return folder
 
 
+def runs(output: Path) -> list[Path]:
+    """The folders of all runs that are kept, newest first."""
+    if not output.is_dir():
+        return []
+    return sorted((path for path in output.iterdir() if _RUN.fullmatch(path.name)), reverse=True)
+
+
 def sweep(output: Path, keep: int) -> list[Path]:
     """Removes all runs but the newest `keep` and those that still run; returns what it removed."""
-    runs = sorted((path for path in output.iterdir() if _RUN.fullmatch(path.name)), reverse=True)
     removed = []
-    for path in runs[keep:]:
+    for path in runs(output)[keep:]:
         if not is_alive(path):
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path)
@@ -112,17 +127,17 @@ class Session:
 
     def __post_init__(self) -> None:
         self.records = RecordWriter(self.folder / f"{self.worker}{SUFFIX}")
-        if self.worker == "run":
-            self.records.write(
-                Run(
-                    run=self.run,
-                    at=time.time(),
-                    bringup=version("bringup"),
-                    command=tuple(self.command),
-                    host=fingerprint(self.scale),
-                    seed=self.seed,
-                )
+        self.records.write(
+            Run(
+                run=self.run,
+                at=time.time(),
+                bringup=version("bringup"),
+                command=tuple(self.command),
+                host=fingerprint(self.scale),
+                seed=self.seed,
+                worker=self.worker,
             )
+        )
 
     @property
     def run(self) -> str:
@@ -130,7 +145,6 @@ class Session:
         return self.folder.name
 
     def finish(self, status: int, interrupted: bool = False) -> None:
-        """Writes the run's last record and closes the file."""
-        if self.worker == "run":
-            self.records.write(Finish(run=self.run, at=time.time(), status=status, interrupted=interrupted))
+        """Writes the process's last record and closes the file."""
+        self.records.write(Finish(run=self.run, at=time.time(), status=status, interrupted=interrupted))
         self.records.close()

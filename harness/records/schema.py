@@ -77,6 +77,8 @@ class Run(Entry, frozen=True, kw_only=True, tag="run"):
     command: tuple[str, ...]
     host: Host
     seed: int | None = None
+    worker: str = ""
+    """Of pytest-xdist; `run`: the process that the user started."""
 
 
 class Start(Entry, frozen=True, kw_only=True, tag="start"):
@@ -155,7 +157,7 @@ class End(Entry, frozen=True, kw_only=True, tag="end"):
 
 
 class Finish(Entry, frozen=True, kw_only=True, tag="finish"):
-    """The last line of a run that ended by itself or was interrupted."""
+    """The last line of a file whose writer ended by itself or was interrupted."""
 
     status: int
     interrupted: bool = False

@@ -76,6 +76,9 @@ def main() -> None:
         sys.exit()
     [fd] = [word.removeprefix("--turns=fd:") for word in sys.argv if word.startswith("--turns=fd:")]
     machine = Machine(int(fd))
+    if mode == "stalls":
+        machine.request()
+        machine.read(1)  # until its driver is gone
     if mode == "garbage":
         machine.request()
         machine.frame(b"what?")

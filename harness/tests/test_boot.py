@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,23 +12,8 @@ from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.records.schema import End, Finish, MachineStarted, Run, RungReached, Start
 from bringup.harness.records.writer import read_run
 
-FAKE = Path(__file__).with_name("fake_machine.py")
 GUEST = "linux-debian12-cloud"
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty folder with a VMM that is the stand-in, and media that are none."""
-    monkeypatch.chdir(tmp_path)
-    shipped = (resources.files("bringup.harness.vmms") / "bringup.toml").read_text()
-    command = f'command = ["{sys.executable}", "{FAKE}"]'
-    text = re.sub(r"^command = .*$", command, shipped, flags=re.MULTILINE)
-    text = text.replace('"-m", "bringup.harness"', f'"{FAKE}"')
-    text = re.sub(r"^\[control\]\n(.+\n)+", "", text, flags=re.MULTILINE)  # it speaks no QMP
-    Path("fake.toml").write_text(text.replace('name = "bringup"', 'name = "fake"'))
-    for medium in ("kernel", "initrd"):
-        Path(medium).write_text(medium)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def run(mode: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:

@@ -1,0 +1,1 @@
+"""Does it boot, how far, and why not further?"""

@@ -1,0 +1,49 @@
+"""Nothing of a run may outlive it: processes are looked for by the variable that all of them inherit, and files where
+machines may leave some."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bringup.harness.machine.folder import LOCK, PREFIX, base
+from bringup.harness.plugin.run import MARK, PLACES, PluginRun
+
+PATIENCE = 5.0
+"""Host seconds that processes which are about to end have for it."""
+
+
+def check(session: pytest.Session, run: PluginRun) -> None:
+    """Makes the session fail when something of its run is left, and says what."""
+    if run.config.getoption("keep_on_failure"):
+        return
+    deadline = time.monotonic() + PATIENCE
+    while (left := list(processes(run.folder.name))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left += files(run)
+    run.leaks = left
+    if left and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def processes(run: str) -> Iterator[str]:
+    """Processes that were started by this run, but for this one and its workers."""
+    mark = f"{MARK}={run}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal() and int(folder.name) != os.getpid():
+            try:
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    yield f"process {folder.name}: {command[:200]}"
+            except OSError:
+                continue  # gone, or somebody else's
+
+
+def files(run: PluginRun) -> list[str]:
+    """Places that are still held, and folders of sockets that nobody holds."""
+    left = [f"place of a machine: {path}" for path in (run.folder / PLACES).glob("*.place")]
+    return left + [f"folder of a machine: {path}" for path in base().glob(f"{PREFIX}*") if not (path / LOCK).exists()]

@@ -1,0 +1,115 @@
+"""Which guests on which VMMs: parameters with stable ids, in an order that ends soonest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import pytest
+
+from bringup.guests import loader
+from bringup.guests.definition import Guest
+from bringup.harness.schedule.order import longest_first
+from bringup.harness.vmms.loader import LoadedVmm, VmmError
+from bringup.harness.vmms.loader import load as load_vmm
+
+DEFAULT_TIER = 2
+DEFAULT_VMM = "bringup"
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Gives tests with our markers their guests and VMMs."""
+    definition, config = metafunc.definition, metafunc.config
+    chosen = definition.get_closest_marker("guests")
+    if chosen is not None:
+        pairs = [
+            (guest, vmm)
+            for guest in guests(config, chosen.args, chosen.kwargs.get("tag"))
+            for vmm in vmms(config)
+        ]  # fmt: skip
+        metafunc.parametrize(("guest", "vmm"), pairs, indirect=True, ids=[f"{g.name}-{v.name}" for g, v in pairs])
+        repeats = config.getoption("repeat")
+        if repeats > 1:
+            metafunc.fixturenames.append("_repeat")
+            metafunc.parametrize("_repeat", range(repeats), ids=[f"{n + 1}of{repeats}" for n in range(repeats)])
+    elif definition.get_closest_marker("vmms") is not None:
+        metafunc.parametrize("vmm", found := vmms(config), indirect=True, ids=[vmm.name for vmm in found])
+
+
+def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list[Guest]:
+    """Those that the command line asks for, and of them those that the test is for."""
+    wanted = config.getoption("guest")
+    tags = [*(config.getoption("tag") or ()), *([tag] if tag else [])]
+    try:
+        if wanted:
+            found = [guest for name in wanted for guest in _named(name)]
+        else:
+            tier = config.getoption("tier") or DEFAULT_TIER
+            found = [guest for guest in map(loader.load, loader.names()) if guest.definition.tier <= tier]
+    except loader.GuestError as error:
+        raise pytest.UsageError(f"--guest: {error}") from None
+    return [
+        guest
+        for guest in {guest.name: guest for guest in found}.values()
+        if set(tags) <= set(guest.definition.tags)
+        and (not names or any(fnmatchcase(guest.name, name) for name in names))
+    ]
+
+
+def _named(name: str) -> list[Guest]:
+    if any(char in name for char in "*?["):
+        matching = [known for known in loader.names() if fnmatchcase(known, name)]
+        if not matching:
+            raise loader.GuestError(f"no guest matches {name!r}; known are {', '.join(loader.names())}")
+        return [loader.load(known) for known in matching]
+    return [loader.load(name)]
+
+
+def vmms(config: pytest.Config) -> list[LoadedVmm]:
+    """The VMMs that the command line asks for."""
+    try:
+        found = [load_vmm(name) for name in config.getoption("vmm") or [DEFAULT_VMM]]
+    except VmmError as error:
+        raise pytest.UsageError(f"--vmm: {error}") from None
+    return list({vmm.name: vmm for vmm in found}.values())
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a test is about."""
+
+    guest: Guest | None
+    vmm: LoadedVmm
+    test: str
+
+    @property
+    def kind(self) -> str:
+        """Of the history."""
+        return "boot" if self.test == "ladder" else "test"
+
+    @property
+    def history(self) -> str:
+        """The key of its attempts: what harness/attempt.py calls them."""
+        return "/".join((self.kind, self.guest.name if self.guest else "", self.test, self.vmm.name))
+
+
+def subject(item: pytest.Item) -> Subject | None:
+    """What the test is about; None for a test that is not ours."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not isinstance(callspec.params.get("vmm"), LoadedVmm):
+        return None
+    name = getattr(item, "originalname", item.name).removeprefix("test_")
+    return Subject(callspec.params.get("guest"), callspec.params["vmm"], name)
+
+
+def ordered(items: list[pytest.Item], known: Mapping[str, float]) -> list[pytest.Item]:
+    """Ours first, longest first."""
+
+    def key(item: pytest.Item) -> str | None:
+        found = subject(item)
+        return found.history if found is not None and found.guest is not None else None
+
+    if not any(key(item) for item in items):
+        return items
+    return longest_first(items, key, known)

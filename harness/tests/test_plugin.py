@@ -1,0 +1,252 @@
+"""The pytest plugin, in pytest runs of its own, on a VMM that is a stand-in."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.plugin.leaks import processes
+from bringup.harness.records.schema import End, MachineStarted, Record, Start
+from bringup.harness.records.writer import read_run
+
+TEST = """\
+import pytest
+from bringup.harness.plugin.progress import rung_as_subtest
+
+@pytest.mark.guests
+def test_ladder(attempt, subtests):
+    attempt.boot()
+    attempt.climb(on_rung=rung_as_subtest(attempt, subtests))
+"""
+EXPECTED = """
+[[expected_failure]]
+vmm = "fa*"
+rung = "init"
+reference = "issue 7"
+reason = "no init"
+until = 2999-01-01
+"""
+PATIENCE = 60.0
+ARGUMENTS = ("--guest=./tiny.toml", "--vmm=./fake.toml", "-p", "no:cacheprovider")
+
+
+@pytest.fixture
+def project(here: Path) -> Path:
+    """A user's folder with a test of guests."""
+    Path("test_guests.py").write_text(TEST)
+    Path("pytest.ini").write_text("[pytest]\n")
+    return here
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", *ARGUMENTS, *arguments]
+
+
+def run(*arguments: str, mode: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FAKE": mode, "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=PATIENCE, env=environment)
+
+
+def records(kind: type[Record]) -> list[Record]:
+    folder = Path("bringup-out/latest")
+    return [record for record in (read_run(folder) if folder.exists() else ()) if isinstance(record, kind)]
+
+
+def row(output: str, guest: str = "tiny") -> str:
+    """The guest's row of the table that closes a run."""
+    table = output.partition("guests on VMMs")[2]
+    [found] = [line for line in table.splitlines() if line.startswith(guest)]
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_guest_climbs(workers: str) -> None:
+    done = run("-n", workers, "--junitxml=junit.xml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^  tiny on fake  2/3 init  0\.000 guest s  [\d,]+ instructions$", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"tiny +fake +ladder +3/3 +[\d,]+ +[\d.]+ +[\d.]+  passed", row(done.stdout))
+    [start], [end] = records(Start), records(End)
+    assert isinstance(start, Start) and isinstance(end, End)
+    assert (start.history, end.outcome, end.depth) == ("boot/tiny/ladder/fake", Outcome.PASSED, 3)
+    properties = {one.get("name"): one.get("value") for one in ElementTree.parse("junit.xml").iter("property")}
+    assert (properties["guest"], properties["depth"], properties["outcome"]) == ("tiny", "3/3", "passed")
+
+
+@pytest.mark.usefixtures("project")
+def test_the_ids_are_stable_and_repeats_have_one_history() -> None:
+    done = run("--repeat=2", "-v")
+    assert done.returncode == 0, done.stdout
+    for number in (1, 2):
+        assert f"test_ladder[tiny-fake-{number}of2] PASSED" in done.stdout
+    assert [start.history for start in records(Start) if isinstance(start, Start)] == ["boot/tiny/ladder/fake"] * 2
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("mode", "outcome", "blame", "title"),
+    [
+        ("falls", Outcome.DIED, Blame.GUEST, "triple fault"),
+        ("panics", Outcome.DIED, Blame.GUEST, "panic: oh no"),
+        ("refuses", Outcome.ERROR, Blame.VMM, "not a bzImage"),
+        ("vanishes", Outcome.ENDED, Blame.HOST, "SIGKILL"),
+    ],
+)
+def test_what_goes_wrong(mode: str, outcome: Outcome, blame: Blame, title: str) -> None:
+    done = run(mode=mode)
+    assert done.returncode == 1
+    [end] = records(End)
+    assert isinstance(end, End) and (end.outcome, end.blame) == (outcome, blame) and title in end.title
+    assert f"{outcome.value} ({blame.value}): {end.title}"[:80] in row(done.stdout)
+    assert (Path("bringup-out/latest") / end.bundle / "verdict.txt").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_guest_without_media_skips_or_fails() -> None:
+    Path("kernel").unlink()
+    done = run()
+    assert done.returncode == 0 and "1 skipped" in done.stdout
+    assert re.search(r"skipped \(media\): kernel of tiny: no kernel", row(done.stdout))
+    assert run("--require-media").returncode == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_an_expected_failure_is_none_and_its_absence_is_one() -> None:
+    guest = Path("tiny.toml")
+    guest.write_text(guest.read_text() + EXPECTED)
+    done = run(mode="falls")
+    assert done.returncode == 0 and "1 xfailed" in done.stdout, done.stdout
+    assert "expected, issue 7: died (guest): triple fault" in row(done.stdout)
+    done = run()
+    assert done.returncode == 1 and "take the entry out" in done.stdout
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("--guest=amiga",), "--guest: guest 'amiga' is not known; known are"),
+        (("--guest=ami*",), "--guest: no guest matches 'ami*'; known are"),
+        (("--vmm=amiga",), "--vmm: VMM 'amiga' is not known; known are"),
+        (("--repeat=0",), "--repeat"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], error: str) -> None:
+    done = run(*arguments)
+    assert done.returncode in (2, 4)
+    assert error in done.stdout + done.stderr
+    assert not Path("bringup-out").exists()
+
+
+def test_a_project_without_guests_sees_nothing(here: Path) -> None:
+    Path("test_plain.py").write_text("def test_plain(): pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0
+    assert "guests on VMMs" not in done.stdout and "records:" not in done.stdout
+    assert not Path("bringup-out").exists()
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], MachineStarted]]:
+    """A pytest run whose machine never answers."""
+    with subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "FAKE": "stalls"},
+        start_new_session=True,
+    ) as process:
+        try:
+            wait_for(lambda: records(MachineStarted), "no machine was started")
+            [machine] = records(MachineStarted)
+            assert isinstance(machine, MachineStarted)
+            yield process, machine
+        finally:
+            process.kill()
+
+
+def gone() -> None:
+    """Nothing of the newest run is left."""
+    name = Path("bringup-out/latest").resolve().name
+    wait_for(lambda: not list(processes(name)), f"left behind: {list(processes(name))}")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_killed_worker_leaves_nothing_and_its_record() -> None:
+    with running("-n", "1", "--max-worker-restart=0") as (process, machine):
+        os.kill(parent_of(parent_of(machine.pid)), signal.SIGKILL)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "unfinished: it was running when its process was killed" in row(output)
+    assert records(Start) and not records(End)
+    gone()
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_killed_pytest_leaves_nothing_and_its_record(workers: str) -> None:
+    with running("-n", workers) as (process, machine):
+        process.kill()
+        process.wait(PATIENCE)
+        gone()
+    assert not Path(f"/proc/{machine.pid}").exists()
+    assert records(Start)
+    for end in records(End):  # a worker may have had the time
+        assert isinstance(end, End) and end.outcome is Outcome.UNFINISHED
+
+
+@pytest.mark.usefixtures("project")
+def test_a_killed_machine_is_the_host_s_doing() -> None:
+    with running() as (process, machine):
+        os.kill(machine.pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "ended (host): the VMM was killed: SIGKILL" in row(output)
+    gone()
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_one_interrupt_ends_cleanly_and_reports(workers: str) -> None:
+    with running("-n", workers) as (process, _):
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert "unfinished" in row(output)
+    gone()
+
+
+@pytest.mark.usefixtures("project")
+def test_two_interrupts_end_at_once() -> None:
+    with running() as (process, _):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    gone()
+
+
+def parent_of(pid: int) -> int:
+    """Its parent's number (proc(5), /proc/PID/stat, field 4)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
