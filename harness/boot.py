@@ -20,7 +20,7 @@ from bringup.harness.attempt import Attempt, Overrides, attached, describe, mach
 from bringup.harness.climb import Fell, rungs_until
 from bringup.harness.display import Display
 from bringup.harness.errors import HarnessError
-from bringup.harness.media.resolve import Media
+from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.session import OUTPUT, Session, create_run
 
@@ -44,6 +44,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     machine.add_argument("--accel", help="of bringup run: vtx or bare")
     machine.add_argument("--seed", type=int, metavar="N", help="of the machine's random numbers")
     machine.add_argument("--rtc", metavar="TIME", help="the date at power-on")
+    media_options.add(parser)
     parser.add_argument("--attach", action="store_true", help="give me its console, in host time")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help="write what the guest says there, too")
     parser.add_argument("--output-dir", type=Path, default=OUTPUT, metavar="FOLDER", help=f"of records ({OUTPUT}/)")
@@ -71,7 +72,8 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
         with ExitStack() as stack:
             files = [stack.enter_context(_open(options.transcript))] if options.transcript else []
-            attempt = Attempt(session, guest, options.vmm, Media(), overrides=overrides)
+            media = media_options.media(options)
+            attempt = Attempt(session, guest, options.vmm, media, overrides=overrides)
             display = Display(f"{guest.name} on {options.vmm.name}", rungs, attempt.moment, *files)
             status = _climb(attempt, display, options.until)
         print(describe(attempt))
@@ -127,7 +129,8 @@ def _overrides(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 def _attach(options: argparse.Namespace, overrides: Overrides) -> NoReturn:
     """Becomes the VMM, with the guest's console on this terminal."""
     guest, vmm = options.guest, options.vmm
-    settings = machine_settings(guest, Media().resolve(guest, overrides.media), overrides, options.seed)
+    media = media_options.media(options).resolve(guest, overrides.media)
+    settings = machine_settings(guest, media, overrides, options.seed)
     command = attached(guest, vmm, settings)
     sys.stdout.flush()
     try:

@@ -19,6 +19,9 @@ GROUP = "bringup.commands"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit status; 2 for an error of usage, 1 with one line for one of ours."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        print(f"bringup: runs on Linux on x86-64, and this is {sys.platform} on {os.uname().machine}", file=sys.stderr)
+        return 1
     commands = entry_points(group=GROUP)
     parser = Parser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")

@@ -34,7 +34,9 @@ def fetch(wanted: Download, store: Store, progress: Progress, *, offline: bool =
         with store.partial(wanted.sha256, name) as file:
             _complete(wanted, name, file, progress)
             provenance = Provenance(name, f"{wanted.url} ({wanted.source})", wanted.licence)
-            return store.take(file, provenance, expected=wanted.sha256)
+            medium = store.take(file, provenance, expected=wanted.sha256)
+            store.bind(f"downloads/{wanted.sha256}", medium)
+            return medium
 
 
 def _complete(wanted: Download, name: str, file: BinaryIO, progress: Progress) -> None:

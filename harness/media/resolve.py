@@ -125,12 +125,7 @@ class _Resolver:
         inputs = {needed: self.medium(needed) for needed in wanted.inputs}
         try:
             recipe = recipes.load(wanted.recipe)
-            key = [
-                recipe.VERSION,
-                sorted(wanted.parameters.items()),
-                sorted((needed, medium.sha256) for needed, medium in inputs.items()),
-            ]
-            name = f"recipes/{wanted.recipe}/{hashlib.sha256(json.dumps(key).encode()).hexdigest()}"
+            name = derived_name(wanted, {needed: medium.sha256 for needed, medium in inputs.items()})
             if medium := self.store.lookup(name):
                 return medium
             with self.store.lock(name.replace("/", "-")):
@@ -149,6 +144,12 @@ class _Resolver:
                 return medium
         except recipes.RecipeError as error:
             raise MediaError(f"{what}: {wanted.recipe}: {error}") from None
+
+
+def derived_name(wanted: Derived, inputs: Mapping[str, str]) -> str:
+    """What a derived medium is called in the store: everything that its bytes depend on (sha256 of inputs by role)."""
+    key = [recipes.load(wanted.recipe).VERSION, sorted(wanted.parameters.items()), sorted(inputs.items())]
+    return f"recipes/{wanted.recipe}/{hashlib.sha256(json.dumps(key).encode()).hexdigest()}"
 
 
 def user_paths(guest: Guest, wanted: UserFile) -> list[Path]:

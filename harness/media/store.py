@@ -4,6 +4,9 @@
     <root>/content/<sha256>.json   where they are from and under which licence
     <root>/names/<name>.json       what a name, such as a package's, stood for when it was last fetched
     <root>/locks/<name>            held while somebody fetches
+    <root>/locks/content/<sha256>  held, shared, by whoever has got this content from the store
+    <root>/partial/<sha256>        what is there of a download
+    <root>/temporary/              files in the making, each locked by its maker
 
 The root is $XDG_CACHE_HOME/bringup (~/.cache/bringup). Any number of processes may use one store: a file appears
 whole or not at all.
@@ -16,6 +19,7 @@ import hashlib
 import json
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -81,11 +85,45 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def locked(path: Path, how: int) -> BinaryIO | None:
+    """Opens and locks a file of `locks/` as flock(2) has it; None: with LOCK_NB, when somebody else holds it. Who
+    prunes may take the file away while it is waited for: then it is made anew."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("wb")
+        try:
+            fcntl.flock(file, how)
+            if _is_at(file, path):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _close(files: dict[str, BinaryIO]) -> None:
+    for file in files.values():
+        file.close()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 class Store:
     """The store under one root folder; it comes into being with the first file."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = cache_root() if root is None else root
+        self._held: dict[str, BinaryIO] = {}
+        """Locks of what this store has given away: as long as it lives, nobody prunes that."""
+        weakref.finalize(self, _close, self._held)
 
     def add(self, chunks: Iterable[bytes], provenance: Provenance, expected: str | None = None) -> Medium:
         """Stores the bytes of `chunks`, whose sha256 must be `expected` when that is given.
@@ -104,6 +142,7 @@ class Store:
             sha256 = file_sha256(Path(file.name))
             if expected not in (None, sha256):
                 raise WrongContentError(f"{provenance.name} of {provenance.origin}: sha256 is {sha256}, not {expected}")
+            self._hold(sha256)
             self._write_json("content", f"{sha256}.json", asdict(provenance))
             path = self.root / "content" / sha256
             self._publish(file, path)
@@ -115,14 +154,26 @@ class Store:
 
     def get(self, sha256: str) -> Medium | None:
         """The file of this content, or None; WrongContentError when the stored bytes are no longer these."""
+        if not (self.root / "content" / sha256).exists():
+            return None
+        with disk_errors(f"locking {sha256}"):
+            self._hold(sha256)
+        if (medium := self.peek(sha256)) is None:
+            return None
+        with disk_errors(f"reading {medium.path}"):
+            if file_sha256(medium.path) != sha256:
+                raise WrongContentError(
+                    f"{medium.path}: the content is not what the name says; remove it to fetch it again"
+                )
+        with contextlib.suppress(OSError):  # in a store of somebody else's
+            os.utime(medium.path)  # when it was last of use
+        return medium
+
+    def peek(self, sha256: str) -> Medium | None:
+        """The same, unchecked and not held: to tell of, not to use."""
         path = self.root / "content" / sha256
         provenance = self._read_json("content", f"{sha256}.json", {field.name for field in fields(Provenance)})
-        if provenance is None or not path.exists():
-            return None
-        with disk_errors(f"reading {path}"):
-            if file_sha256(path) != sha256:
-                raise WrongContentError(f"{path}: the content is not what the name says; remove it to fetch it again")
-        return Medium(path, sha256, Provenance(**provenance))
+        return None if provenance is None or not path.exists() else Medium(path, sha256, Provenance(**provenance))
 
     def bind(self, name: str, medium: Medium) -> None:
         """From now on `name` (parts separated by slashes) stands for this file."""
@@ -131,18 +182,28 @@ class Store:
 
     def lookup(self, name: str) -> Medium | None:
         """The file that `name` stands for, if there is one."""
+        sha256 = self.named(name)
+        return None if sha256 is None else self.get(sha256)
+
+    def named(self, name: str) -> str | None:
+        """The sha256 that `name` stands for."""
         data = self._read_json("names", f"{name}.json", {"sha256"})
-        return None if data is None else self.get(data["sha256"])
+        return None if data is None else data["sha256"]
+
+    def names(self) -> Iterator[str]:
+        """Every name that there is."""
+        folder = self.root / "names"
+        for path in sorted(folder.rglob("*.json")):
+            yield str(path.relative_to(folder)).removesuffix(".json")
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """One process at a time for this name; the lock goes with the process that holds it."""
         path = self.root / "locks" / name
         with disk_errors(f"locking {name}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
+            file = locked(path, fcntl.LOCK_EX)
+        assert file is not None  # noqa: S101, it has been waited for
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     @contextlib.contextmanager
@@ -171,13 +232,35 @@ class Store:
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[BinaryIO]:
-        folder = self.root / "temporary"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=self._temporaries(), delete=False) as file:
             try:
+                fcntl.flock(file, fcntl.LOCK_SH)
                 yield cast(BinaryIO, file)
             finally:
                 Path(file.name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A new folder, gone at the end."""
+        with tempfile.TemporaryDirectory(dir=self._temporaries()) as folder:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                yield Path(folder)
+            finally:
+                os.close(descriptor)
+
+    def _temporaries(self) -> Path:
+        folder = self.root / "temporary"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _hold(self, sha256: str) -> None:
+        """From now on this content is in use."""
+        if sha256 not in self._held:
+            file = locked(self.root / "locks" / "content" / sha256, fcntl.LOCK_SH)
+            assert file is not None  # noqa: S101, it has been waited for
+            self._held[sha256] = file
 
     def _publish(self, file: BinaryIO, path: Path) -> None:
         """Gives a temporary file its final name, once its bytes are on the disk."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -107,15 +106,13 @@ def _download(wanted: DebianPackage, store: Store, archive: Archive, refresh: bo
 
 def _take(wanted: DebianPackage, store: Store, archive: Archive) -> Medium:
     package = archive.package(wanted.package)
-    with disk_errors(f"downloading {package}"):
-        (store.root / "temporary").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store.root / "temporary") as folder:
-            deb = archive.download(package, Path(folder))
-            with open_file(deb, wanted.file) as (name, content):
-                provenance = Provenance(
-                    name=name,
-                    origin=f"Debian package {package} {package.architecture} ({wanted.release})",
-                    licence=wanted.licence,
-                    container=package.sha256,
-                )
-                return store.add(iter(lambda: content.read(1 << 20), b""), provenance)
+    with disk_errors(f"downloading {package}"), store.temporary_folder() as folder:
+        deb = archive.download(package, folder)
+        with open_file(deb, wanted.file) as (name, content):
+            provenance = Provenance(
+                name=name,
+                origin=f"Debian package {package} {package.architecture} ({wanted.release})",
+                licence=wanted.licence,
+                container=package.sha256,
+            )
+            return store.add(iter(lambda: content.read(1 << 20), b""), provenance)

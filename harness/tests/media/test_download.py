@@ -47,7 +47,7 @@ def test_it_comes_once(server: "Server", store: Store) -> None:
     assert medium.provenance.origin == f"{server.url(PATH)} (a)"
     assert fetch(wanted(server), store, offline=True) == medium
     assert server.asked == [(PATH, "")]
-    assert len(left(store)) == 2
+    assert len(left(store)) == 3
 
 
 def test_many_at_a_time_download_once(server: "Server", store: Store) -> None:
@@ -81,7 +81,7 @@ def test_a_download_that_stops_is_kept_and_gone_on_from(server: "Server", store:
     server.cut.clear()
     assert fetch(wanted(server), store).path.read_bytes() == CONTENT
     assert server.asked == [(PATH, "bytes=300000-")]
-    assert len(left(store)) == 2
+    assert len(left(store)) == 3
 
 
 def test_a_server_that_sends_no_parts(server: "Server", store: Store) -> None:

@@ -1,0 +1,138 @@
+"""`bringup guests [GUEST...]`: the guests that there are, or all that is known of one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from bringup.guests.definition import DebianPackage, Derived, Download, Guest, Limit, Medium, Rung, Step
+from bringup.guests.loader import by_tag, load, names
+from bringup.harness.arguments import guest_argument
+from bringup.harness.media.store import Store
+from bringup.harness.media.survey import state, survey
+from bringup.harness.tables import console, show
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `bringup guests`."""
+    parser = subparsers.add_parser("guests", help="the guests that there are, or one in full")
+    parser.add_argument("guests", type=guest_argument, nargs="*", metavar="GUEST")
+    parser.add_argument("--tag", help="only those that have it")
+    parser.set_defaults(handler=_guests)
+
+
+def _guests(options: argparse.Namespace) -> int:
+    if options.guests:
+        output = console()
+        for guest in options.guests:
+            for line in describe(guest):
+                output.print(line, soft_wrap=True)
+        return 0
+    chosen = [load(name) for name in (names() if options.tag is None else by_tag(options.tag))]
+    store = Store()
+    show(
+        ("name", "title", "release", "architecture", "tier", "rungs", "tags", "media"),
+        (
+            (
+                guest.name,
+                guest.definition.title,
+                guest.definition.release,
+                guest.definition.architecture.value,
+                str(guest.definition.tier),
+                str(len(guest.ladder)),
+                " ".join(guest.definition.tags),
+                state(list(survey([guest], store))),
+            )
+            for guest in chosen
+        ),
+        right=("tier", "rungs"),
+    )
+    return 0
+
+
+def describe(guest: Guest) -> Iterator[Text]:
+    """All that is known of a guest, line by line."""
+    about = guest.definition
+    family = f"{guest.about.title} ({guest.family})" if guest.family else "none"
+    yield Text(f"{guest.name}: {about.title}", "bold")
+    yield _field("release", f"{about.release}, {about.architecture.value}, tier {about.tier}")
+    yield _field("family", family)
+    yield _field("tags", " ".join(about.tags) or "none")
+    yield _field("limit", _limit(about.limit))
+    machine = about.machine
+    yield Text("machine", "bold")
+    yield _field("memory", f"{machine.memory}, {machine.cpus} vCPU{'s' if machine.cpus > 1 else ''}")
+    if machine.cpu:
+        yield _field("cpu", machine.cpu)
+    if machine.kernel:
+        yield _field(machine.boot, f"{machine.kernel}{f', initrd {machine.initrd}' if machine.initrd else ''}")
+    for module in machine.modules:
+        yield _field("module", module)
+    if machine.append:
+        yield _field("append", machine.append)
+    for drive in machine.drives:
+        yield _field(drive.kind.value, drive.media)
+    yield Text("media", "bold")
+    for role, medium in about.media.items():
+        yield _field(role, _medium(medium))
+    yield Text("consoles", "bold")
+    for name, one in about.console.items():
+        kind = "screen of a VT100" if one.terminal else "text"
+        yield _field(name, f"{one.channel}, {kind}{f', a shell with prompt {one.shell.prompt!r}' if one.shell else ''}")
+    yield Text("ladder", "bold")
+    for number, rung in enumerate(guest.ladder, 1):
+        yield _field(f"{number} {rung.id}", _rung(rung))
+    if guest.deaths:
+        yield Text("ends at", "bold")
+        for death in guest.deaths:
+            yield _field("death" if death.ends else "note", f"{death.title}  /{death.pattern}/")
+    for quirk in about.quirk:
+        yield _field("quirk", f"{quirk.what}: {quirk.why} ({quirk.source})")
+    for failure in about.expected_failure:
+        words = f"{failure.rung} on {failure.vmm} until {failure.until}: {failure.reason} ({failure.reference})"
+        yield _field("expected failure", words)
+
+
+def _field(name: str, value: str) -> Text:
+    return Text(f"  {name:<16} {value}")
+
+
+def _limit(limit: Limit) -> str:
+    values = (
+        (limit.instructions, "instructions"),
+        (limit.guest, "guest seconds"),
+        (limit.host, "host seconds"),
+    )
+    return ", ".join(f"{value:,g} {unit}" for value, unit in values if value is not None) or "none"
+
+
+def _medium(medium: Medium) -> str:
+    match medium:
+        case DebianPackage():
+            return f"{medium.file} of Debian package {medium.package} ({medium.release}, {medium.architecture})"
+        case Download():
+            return f"{medium.url}, {medium.size:,} bytes, sha256 {medium.sha256} ({medium.source})"
+        case Derived():
+            return f"recipe {medium.recipe} of {', '.join(medium.inputs) or 'nothing'}"
+        case _:
+            return f"file {medium.file} ({medium.source})"
+
+
+def _rung(rung: Rung) -> str:
+    words = [_step(step) for step in rung.steps]
+    if rung.text is not None:
+        words.append(f"sees {rung.text!r}")
+    if rung.pattern is not None:
+        words.append(f"sees /{rung.pattern}/")
+    if rung.ending:
+        words.append("powers off")
+    where = f" on {rung.console}" if rung.console else ""
+    return ", ".join(words) + where + (f" within {_limit(rung.limit)}" if rung.limit else "")
+
+
+def _step(step: Step) -> str:
+    if step.wait is not None:
+        return f"waits for {step.wait!r}"
+    return f"types {step.type!r}" if step.type is not None else f"sends {step.send!r}"
