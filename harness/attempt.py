@@ -31,6 +31,7 @@ from bringup.harness.console.console import Console
 from bringup.harness.errors import HarnessError
 from bringup.harness.limits import SECOND, Moment, host_now
 from bringup.harness.machine.command import command, fill, lacks
+from bringup.harness.machine.ending import KILLED
 from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import Settings
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
@@ -367,7 +368,9 @@ def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrid
 
 
 def check_supported(guest: Guest, vmm: LoadedVmm, settings: Settings) -> None:
-    """Unsupported, with the reason, when the VMM does not offer what the guest needs."""
+    """Unsupported, with the reason, when the VMM cannot run here or does not offer what the guest needs."""
+    if (absent := vmm.missing()) is not None:
+        raise Unsupported(f"{vmm.name} needs {absent}")
     offered, missing = vmm.definition.capabilities, lacks(vmm.definition, settings)
     if guest.definition.architecture.value not in offered.architectures:
         missing.append(f"{guest.definition.architecture.value} guests")
@@ -405,7 +408,7 @@ def describe(attempt: Attempt) -> str:
             parts.append(f"{moment.instructions} instructions")
         if moment.guest_ns is not None:
             parts.append(f"{moment.guest_ns / SECOND:.3f} guest s")
-        if attempt.machine.ending is not None:
+        if attempt.machine.ending is not None and attempt.machine.ending.kind != KILLED:
             parts.append(f"machine: {attempt.machine.ending.kind}")
     if verdict.outcome is not Outcome.PASSED:
         whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"

@@ -116,8 +116,13 @@ def _kvm() -> Finding:
 
 def _vmm(name: str) -> Finding:
     what = f"VMM {name}"
+    vmm = loader.load(name)
     try:
-        return Finding(what, True, loader.load(name).version())
+        answer = vmm.version()
+        absent = vmm.missing()
+        if absent is None and str(kvm.DEVICE) in vmm.definition.requires and kvm.kvm_state() is kvm.Kvm.SLOW:
+            absent = f"{kvm.DEVICE} without VT-x or AMD-V: too slow"
+        return Finding(what, True if absent is None else None, f"{answer}; needs {absent}" if absent else answer)
     except HarnessError as error:
         return Finding(what, None, str(error))
 

@@ -86,6 +86,8 @@ class Vmm(Table, frozen=True, kw_only=True):
     """The program and the arguments that it always gets; `{python}` is the interpreter that runs the harness."""
     version: tuple[str, ...]
     """A command whose first line of output says which version this is."""
+    requires: tuple[str, ...] = ()
+    """Files of the host that it must be able to read and write, such as /dev/kvm; without them guests skip."""
     options: Mapping[Name, tuple[str, ...]]
     """Arguments for each thing that a machine may have, used when it does: memory (`{memory}` bytes, `{mib}`), cpus,
     cpu, accel, kernel, initrd, append, modules (`{modules}`: "FILE TEXT,FILE TEXT", commas doubled), disk, cdrom,

@@ -53,6 +53,13 @@ class LoadedVmm:
         """Ours, and what the file adds."""
         return {**os.environ, **self.definition.environment}
 
+    def missing(self) -> str | None:
+        """What it requires of the host and is not to be had, in one line; None when all is there."""
+        for file in self.definition.requires:
+            if not os.access(file, os.R_OK | os.W_OK):
+                return f"{file}: {'no permission' if Path(file).exists() else 'not there'}"
+        return None
+
     def version(self) -> str:
         """What it says that it is; VmmError when it cannot be run or says nothing. Asked once in a process."""
         try:
