@@ -20,7 +20,7 @@ struct layout {
     uint64_t end;
 };
 
-#define POWER_ON_MSRS 64
+#define POWER_ON_MSRS 96
 
 struct guest {
     struct vcpu vcpu; /* first: the run loop's view */
@@ -33,7 +33,7 @@ struct guest {
     bool clock_written;        /* count and time moved: the processor's counters do not know yet */
     bool delivering_over_bus;  /* the next entry is to deliver an event through memory that is not RAM */
     uint64_t rf_lent_at; /* the count at which inject_exception set RFLAGS.RF; MACHINE_NEVER: it was set */
-    uint64_t tsc_offset;
+    uint64_t tsc_offset, tsc_adjust;
     uint64_t feature_control;         /* the guest's IA32_FEATURE_CONTROL */
     uint64_t power_on[POWER_ON_MSRS]; /* what RESET# leaves in the MSRs of msrs.c's lists */
     uint64_t cr0_fixed;        /* CR0 bits that VMX operation wants set, besides PE and PG */

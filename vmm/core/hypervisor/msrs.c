@@ -9,6 +9,7 @@
 #define IA32_PLATFORM_ID 0x17
 #define IA32_APIC_BASE 0x1b
 #define IA32_FEATURE_CONTROL 0x3a
+#define IA32_TSC_ADJUST 0x3b
 #define IA32_SPEC_CTRL 0x48
 #define IA32_PRED_CMD 0x49
 #define IA32_BIOS_UPDT_TRIG 0x79
@@ -33,7 +34,10 @@
 #define IA32_PAT 0x277
 #define IA32_MTRR_DEF_TYPE 0x2ff
 #define IA32_TSC_DEADLINE 0x6e0
+#define IA32_MC0_CTL 0x400
+#define IA32_MC7_MISC 0x41f
 #define IA32_XSS 0xda0
+#define CPUID_7_EBX_TSC_ADJUST (1u << 1)
 #define X2APIC_FIRST 0x800
 #define X2APIC_LAST 0x8ff
 #define IA32_EFER 0xc0000080
@@ -81,6 +85,7 @@ static const struct msr_range forwarded[] = {
     {IA32_MCG_CAP, IA32_MCG_CAP, READ},
     {IA32_MCG_STATUS, IA32_MCG_STATUS, BOTH},
     {IA32_MISC_ENABLE, IA32_MISC_ENABLE, BOTH},
+    {IA32_MC0_CTL, IA32_MC7_MISC, BOTH},
     {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK7, BOTH},
     {IA32_MTRR_FIX64K_00000, IA32_MTRR_FIX64K_00000, BOTH},
     {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, BOTH},
@@ -117,6 +122,21 @@ static bool is_forwarded(uint32_t index, enum access access)
     return false;
 }
 
+static bool has_tsc_adjust(const struct guest *guest)
+{
+    struct cpuid_leaf leaf;
+    processor_cpuid(guest->vcpu.processor, 7, 0, &leaf);
+    return leaf.ebx & CPUID_7_EBX_TSC_ADJUST;
+}
+
+/* A write to the TSC or to its adjustment moves both (SDM vol. 3, 18.17.3). */
+static void adjust_tsc(struct guest *guest, uint64_t difference)
+{
+    guest->tsc_offset += difference;
+    guest->tsc_adjust += difference;
+    vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
+}
+
 bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value)
 {
     struct vcpu *vcpu = &guest->vcpu;
@@ -124,6 +144,10 @@ bool guest_rdmsr(struct guest *guest, uint32_t index, uint64_t *value)
         return board_msr_read(vcpu->board, vcpu->index, index, value, vcpu->time, vcpu->time + guest->tsc_offset);
     if (index == IA32_FEATURE_CONTROL) {
         *value = guest->feature_control;
+        return true;
+    }
+    if (index == IA32_TSC_ADJUST && has_tsc_adjust(guest)) {
+        *value = guest->tsc_adjust;
         return true;
     }
     return is_forwarded(index, READ) && msr_read(vcpu->processor, index, value);
@@ -135,8 +159,11 @@ bool guest_wrmsr(struct guest *guest, uint32_t index, uint64_t value)
     if (is_board_msr(index))
         return board_msr_write(vcpu->board, vcpu->index, index, value, vcpu->time, vcpu->time + guest->tsc_offset);
     if (index == IA32_TSC) {
-        guest->tsc_offset = value - vcpu->time;
-        vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
+        adjust_tsc(guest, value - vcpu->time - guest->tsc_offset);
+        return true;
+    }
+    if (index == IA32_TSC_ADJUST && has_tsc_adjust(guest)) {
+        adjust_tsc(guest, value - guest->tsc_adjust);
         return true;
     }
     if (index == IA32_FEATURE_CONTROL) {
@@ -208,6 +235,7 @@ void guest_reset_msrs(struct guest *guest)
 {
     each_power_on_msr(guest, restore);
     guest->feature_control = 0;
+    guest->tsc_adjust = 0;
     guest->tsc_offset = 0 - guest->vcpu.time; /* RESET# clears the TSC */
     vmcs_write(guest, TSC_OFFSET, guest->tsc_offset);
     vmcs_write(guest, GUEST_DEBUGCTL, 0);

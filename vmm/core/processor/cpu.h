@@ -18,6 +18,8 @@ enum segment_register { ES, CS, SS, DS, FS, GS, LDTR, TR };
 
 /* Everything a guest can see or feel, without a pointer: what a snapshot copies and what two runs compare.
  * `registers` comes first: decoded operations address the general registers by their offset from here. */
+#define MCA_BANKS 4 /* of the machine-check architecture (SDM vol. 3, 16.3); no error is ever reported */
+
 struct vcpu_state {
     struct registers registers;
     uint64_t zero; /* stands in for an absent base or index register */
@@ -42,6 +44,7 @@ struct vcpu_state {
     uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, apic_base, misc_enable, feature_control, spec_ctrl, debugctl, tsc_adjust, tsc_deadline, xss;
+    uint64_t mc_ctl[MCA_BANKS], mc_addr[MCA_BANKS], mc_misc[MCA_BANKS];
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
     uint64_t random; /* RDRAND, RDSEED: splitmix64 */
 };
@@ -221,7 +224,8 @@ struct processor {
 #define FEATURES(X)                                                                                                    \
     X(FPU, 1, 0, 3, 0) X(VME, 1, 0, 3, 1) X(DE, 1, 0, 3, 2) X(PSE, 1, 0, 3, 3) X(TSC, 1, 0, 3, 4)                      \
     X(MSR, 1, 0, 3, 5) X(PAE, 1, 0, 3, 6) X(CX8, 1, 0, 3, 8) X(SEP, 1, 0, 3, 11) X(MTRR, 1, 0, 3, 12)                  \
-    X(PGE, 1, 0, 3, 13) X(CMOV, 1, 0, 3, 15) X(PAT, 1, 0, 3, 16) X(CLFSH, 1, 0, 3, 19) X(MMX, 1, 0, 3, 23)             \
+    X(PGE, 1, 0, 3, 13) X(MCA, 1, 0, 3, 14) X(CMOV, 1, 0, 3, 15) X(PAT, 1, 0, 3, 16) X(CLFSH, 1, 0, 3, 19)             \
+    X(MMX, 1, 0, 3, 23)                                                                                               \
     X(FXSR, 1, 0, 3, 24) X(SSE, 1, 0, 3, 25) X(SSE2, 1, 0, 3, 26)                                                      \
     X(SSE3, 1, 0, 2, 0) X(PCLMULQDQ, 1, 0, 2, 1) X(MONITOR, 1, 0, 2, 3) X(VMX, 1, 0, 2, 5) X(SSSE3, 1, 0, 2, 9)        \
     X(FMA, 1, 0, 2, 12) X(CX16, 1, 0, 2, 13) X(AES, 1, 0, 2, 25) X(AVX, 1, 0, 2, 28) X(F16C, 1, 0, 2, 29)              \

@@ -26,6 +26,7 @@
 #define IA32_MTRR_PHYSBASE0 0x200
 #define IA32_PAT 0x277
 #define IA32_MTRR_DEF_TYPE 0x2ff
+#define IA32_MC0_CTL 0x400
 #define IA32_XSS 0xda0
 #define IA32_VMX_BASIC 0x480
 #define IA32_VMX_VMFUNC 0x491
@@ -138,6 +139,39 @@ static bool get_mtrr(struct processor *cpu, uint32_t index, uint64_t *value)
     return true;
 }
 
+/* ---- machine check ---- */
+
+/* The registers of a bank (vol. 3, 16.3.2), in the order of their numbers. */
+enum mc_register { MC_CTL, MC_STATUS, MC_ADDR, MC_MISC, MC_REGISTERS };
+
+static bool is_bank_register(const struct processor *cpu, uint32_t index)
+{
+    return has_feature(cpu, FEATURE_MCA) && index - IA32_MC0_CTL < MCA_BANKS * MC_REGISTERS;
+}
+
+/* Where one is kept; NULL: MC_STATUS, which is 0 as there are no errors. */
+static uint64_t *bank_register(struct processor *cpu, uint32_t index)
+{
+    unsigned bank = (index - IA32_MC0_CTL) / MC_REGISTERS;
+    switch ((enum mc_register)((index - IA32_MC0_CTL) % MC_REGISTERS)) {
+    case MC_CTL: return &cpu->s.mc_ctl[bank];
+    case MC_ADDR: return &cpu->s.mc_addr[bank];
+    case MC_MISC: return &cpu->s.mc_misc[bank];
+    default: return NULL;
+    }
+}
+
+static bool set_bank_register(struct processor *cpu, uint32_t index, uint64_t value)
+{
+    uint64_t *kept = bank_register(cpu, index);
+    if (!kept)
+        return !value; /* software only clears it */
+    if ((index - IA32_MC0_CTL) % MC_REGISTERS == MC_CTL && value && ~value)
+        return false; /* all reports on or off */
+    *kept = value;
+    return true;
+}
+
 /* ---- registers that are plain storage with a rule ---- */
 
 /* Where the register is kept, or NULL. */
@@ -226,14 +260,20 @@ bool msr_get(struct processor *cpu, const struct op *op, uint32_t index, uint64_
         *value = *kept;
         return true;
     }
+    if (is_bank_register(cpu, index)) {
+        kept = bank_register(cpu, index);
+        *value = kept ? *kept : 0;
+        return true;
+    }
     switch (index) {
     case MSR_TSC: *value = cpu->s.tsc_base + count_now(cpu, op) + vmx_tsc_offset(cpu); return true;
     case MSR_FIXED_CTR0:
         *value = count_now(cpu, op);
         return has_counter(cpu, op);
-    case IA32_P5_MC_ADDR: case IA32_P5_MC_TYPE: case IA32_PLATFORM_ID: case IA32_MCG_CAP: case IA32_MCG_STATUS:
-        *value = 0; /* no error-reporting bank */
+    case IA32_P5_MC_ADDR: case IA32_P5_MC_TYPE: case IA32_PLATFORM_ID: case IA32_MCG_STATUS:
+        *value = 0; /* no error */
         return true;
+    case IA32_MCG_CAP: *value = has_feature(cpu, FEATURE_MCA) ? MCA_BANKS : 0; return true;
     case IA32_BIOS_SIGN_ID: *value = 1ull << 32; return true; /* a microcode revision */
     case MSR_PLATFORM_INFO: *value = platform_info(cpu); return true;
     case IA32_MTRRCAP:
@@ -264,6 +304,8 @@ bool msr_set(struct processor *cpu, const struct op *op, uint32_t index, uint64_
             cpu_update(cpu);
         return true;
     }
+    if (is_bank_register(cpu, index))
+        return set_bank_register(cpu, index, value);
     switch (index) {
     case MSR_TSC: {
         uint64_t base = value - count_now(cpu, op);

@@ -77,6 +77,24 @@ def test_cpuid_tells_whether_the_apic_is_enabled(make: Make) -> None:
     assert [guest.word(address) >> 9 & 1 for address in (0x7000, 0x7004, 0x7008)] == [1, 0, 1]
 
 
+def test_tsc_adjust(both: Callable[..., list[Guest]]) -> None:
+    """A write to the TSC moves IA32_TSC_ADJUST as far, and the other way round; without the feature there is none."""
+    source = """
+        mov ecx, 0x10; xor edx, edx; xor eax, eax; wrmsr
+        mov ecx, 0x3b; rdmsr; mov [0x7000], eax; mov [0x7004], edx
+        mov ecx, 0x3b; mov eax, 0x1000; mov edx, 7; wrmsr; rdtsc; mov [0x7008], eax; mov [0x700c], edx
+        debug_exit 1
+    """
+    seen = set()
+    for guest in both(source, cpu="max"):
+        assert guest.end() == ("DEBUG_EXIT", 1)
+        adjust = guest.word(0x7000) | guest.word(0x7004) << 32
+        assert -100 < adjust - 2**64 < 0, "back to zero from a few instructions"
+        assert (guest.word(0x7008) - 0x1000, guest.word(0x700C)) == (12, 7), "12 instructions before RDTSC"
+        seen.add((adjust, guest.machine.state_hash()))
+    assert len(seen) == 1
+
+
 def test_cpuid_osxsave_follows_cr4(make: Make) -> None:
     source = """
         mov eax, 1; cpuid; mov [0x7000], ecx

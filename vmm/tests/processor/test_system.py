@@ -294,6 +294,10 @@ def rdmsr(probe: Probe, index: int) -> int | Outcome:
         (FIX64K, [0x0605040100000000], [2, 0xFF]),
         (0x1A0, [0x1801, 0x400C51809], [1 << 1, 1 << 2, 1 << 35]),
         (0x1D9, [0], [1, 2]),
+        (0x400, [0, 2**64 - 1], [1, NOT_CANONICAL]),
+        (0x401, [0], [1]),
+        (0x40E, [0, 2**64 - 1, NOT_CANONICAL], []),
+        (0x40F, [0, 2**64 - 1, NOT_CANONICAL], []),
         (0x8B, [0], []),
         (MTRRCAP, [], [0x508]),
         (0x10A, [], [0]),
@@ -312,9 +316,17 @@ def test_msrs(probe: Probe, index: int, good: list[int], bad: list[int]) -> None
         assert rdmsr(probe, index) == held, "a refused write changes nothing"
 
 
-@pytest.mark.parametrize("index", [0x1234, 0xC0000104, 0x49, 0x3FF, 0x800, 0xC0001FFF])
+@pytest.mark.parametrize("index", [0x1234, 0xC0000104, 0x49, 0x3FF, 0x410, 0x800, 0xC0001FFF])
 def test_msrs_that_are_not_there(probe: Probe, index: int) -> None:
     assert rdmsr(probe, index) == fault(GP, 0)
+
+
+def test_machine_check_banks(probe: Probe) -> None:
+    banks = rdmsr(probe, 0x179)
+    assert banks == 4
+    for bank in range(banks):
+        assert wrmsr(probe, 0x402 + 4 * bank, bank + 1) == DONE
+    assert [rdmsr(probe, 0x402 + 4 * bank) for bank in range(banks)] == [1, 2, 3, 4]
 
 
 def test_efer(probe: Probe) -> None:
