@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from bringup.harness.vmms.definition import Vmm
@@ -33,8 +32,7 @@ def command(vmm: Vmm, settings: Settings) -> tuple[str, ...]:
     arguments = [*vmm.command]
     for name, values in _asked(vmm, settings):
         arguments += (fill(argument, values) for argument in option(vmm, name))
-    return tuple(fill(argument, {"python": sys.executable}) if "{python}" in argument else argument
-                 for argument in arguments)  # fmt: skip
+    return tuple(arguments)
 
 
 def option(vmm: Vmm, name: str) -> Iterable[str]:

@@ -24,7 +24,7 @@ from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
 from .qmp import Qmp, QmpError, QmpGoneError
 from .settings import Settings
-from .wires import Wire
+from .wires import Wire, connect_all
 
 if TYPE_CHECKING:
     from bringup.guests.definition import Console as ConsoleDefinition
@@ -266,8 +266,7 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
     )
     stack.callback(kept.close, 0.0)
     deadline = time.monotonic() + CONNECT_SECONDS * scale.factor
-    for wire in everything:
-        wire.connect(vmm.name, kept, deadline)
+    connect_all(vmm.name, everything, kept, deadline)
     control = None
     if control_wire is not None:
         control = Qmp(control_wire.take())

@@ -8,7 +8,7 @@ import socket
 import termios
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,8 +26,8 @@ PATH_MAXIMUM = 107
 
 
 class Wire:
-    """One channel. Before the VMM's start: `arguments` and `inherited`; after it `connect`, then `read` and `write`,
-    which do not wait."""
+    """One channel. Before the VMM's start: `arguments` and `inherited`; after it `started`, and `connect` until that
+    says so; then `read` and `write`. None of them waits."""
 
     def __init__(self, name: str, channel: Channel, folder: Callable[[], Path]) -> None:
         self.name, self.channel = name, channel
@@ -53,6 +53,7 @@ class Wire:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(self._path))
             self._listener.listen(1)
+            self._listener.setblocking(False)
 
     def _at(self, folder: Path) -> Path:
         path = folder / self.name
@@ -60,63 +61,55 @@ class Wire:
             raise MachineError(f"{path}: longer than a socket's path may be ({PATH_MAXIMUM} bytes)", Blame.HOST)
         return path
 
-    def connect(self, vmm: str, kept: Kept, deadline: float) -> None:
-        """Once the VMM runs. MachineError when it does not offer or take the connection by then."""
+    def started(self) -> None:
+        """The VMM has its end: ours is the other one alone, so that we hear of its end."""
         if self.inherited is not None:
-            self.inherited.close()  # the VMM's end is the VMM's alone, so that its end is ours
+            self.inherited.close()
+
+    def connect(self, vmm: str, kept: Kept) -> bool:
+        """Tries to, without waiting; True when it is connected. MachineError: what the VMM offers is no terminal."""
         match self.channel.transport:
-            case Transport.LISTEN:
-                self._dial(vmm, kept, deadline)
-            case Transport.TURNS if self._path is not None:
-                self._dial(vmm, kept, deadline)
+            case Transport.LISTEN | Transport.TURNS if self._path is not None:
+                self._dial()
             case Transport.CONNECT:
-                self._pick_up(vmm, kept, deadline)
+                self._pick_up()
             case Transport.PTY:
-                self._open_terminal(vmm, kept, deadline)
+                self._open_terminal(vmm, kept)
         if self._socket is not None:
             self._socket.setblocking(False)
+        return self._socket is not None or self._terminal is not None
 
-    def fail(self, vmm: str, kept: Kept, what: str, deadline: float) -> None:
-        """MachineError when the VMM has ended, or time is up; else a moment passes."""
-        ended = kept.look()
-        if ended is None and time.monotonic() < deadline:
-            time.sleep(RETRY_SECONDS)
-            return
-        why = f"it ended with status {ended.status}" if ended else "it did not in time"
-        raise MachineError(f"{vmm} {what}: {why}; it said: {kept.said() or 'nothing'}", Blame.VMM)
+    @property
+    def missing(self) -> str:
+        """What the VMM does not do while this is not connected."""
+        if self.channel.transport is Transport.PTY:
+            return f"does not print the pseudo-terminal of {self.name}"
+        verb = "connect its" if self.channel.transport is Transport.CONNECT else "listen for"
+        return f"does not {verb} {self.name}"
 
-    def _dial(self, vmm: str, kept: Kept, deadline: float) -> None:
-        while self._socket is None:
-            attempt = socket.socket(socket.AF_UNIX)
-            try:
-                attempt.connect(str(self._path))
-                self._socket = attempt
-            except OSError:
-                attempt.close()
-                self.fail(vmm, kept, f"does not listen for {self.name}", deadline)
+    def _dial(self) -> None:
+        attempt = socket.socket(socket.AF_UNIX)
+        try:
+            attempt.connect(str(self._path))
+            self._socket = attempt
+        except OSError:
+            attempt.close()
 
-    def _pick_up(self, vmm: str, kept: Kept, deadline: float) -> None:
+    def _pick_up(self) -> None:
         assert self._listener is not None  # noqa: S101, of this transport
-        self._listener.setblocking(False)
-        while self._socket is None:
-            try:
-                self._socket, _ = self._listener.accept()
-            except BlockingIOError:
-                self.fail(vmm, kept, f"does not connect its {self.name}", deadline)
-        self._listener.close()
+        with suppress(BlockingIOError):
+            self._socket, _ = self._listener.accept()
+            self._listener.close()
 
-    def _open_terminal(self, vmm: str, kept: Kept, deadline: float) -> None:
-        pattern = re.compile(self.channel.pattern or r"(/dev/pts/\d{1,9})")
-        while self._terminal is None:
-            match = pattern.search(kept.output())
-            if match is None:
-                self.fail(vmm, kept, f"does not print the pseudo-terminal of {self.name}", deadline)
-                continue
-            try:
-                self._terminal = os.open(match[1], os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-                tty.setraw(self._terminal)
-            except (OSError, termios.error) as error:
-                raise MachineError(f"{vmm}: {match[1]}: {error.args[-1]}", Blame.VMM) from None
+    def _open_terminal(self, vmm: str, kept: Kept) -> None:
+        match = re.search(self.channel.pattern or r"(/dev/pts/\d{1,9})", kept.output())
+        if match is None:
+            return
+        try:
+            self._terminal = os.open(match[1], os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            tty.setraw(self._terminal)
+        except (OSError, termios.error) as error:
+            raise MachineError(f"{vmm}: {match[1]}: {error.args[-1]}", Blame.VMM) from None
 
     def take(self) -> socket.socket:
         """The connected socket, for whoever speaks more than bytes over it; it is no longer ours."""
@@ -160,3 +153,17 @@ class Wire:
             with suppress(OSError):
                 os.close(self._terminal)
             self._terminal = None
+
+
+def connect_all(vmm: str, wires: Iterable[Wire], kept: Kept, deadline: float) -> None:
+    """Connects a VMM's channels, in the order in which it offers them. MachineError: it has ended, or time is up."""
+    missing = list(wires)
+    for wire in missing:
+        wire.started()
+    while missing := [wire for wire in missing if not wire.connect(vmm, kept)]:
+        ended = kept.look()
+        if ended is None and time.monotonic() < deadline:
+            time.sleep(RETRY_SECONDS)
+            continue
+        why = f"it ended with status {ended.status}" if ended else "it did not in time"
+        raise MachineError(f"{vmm} {missing[0].missing}: {why}; it said: {kept.said() or 'nothing'}", Blame.VMM)

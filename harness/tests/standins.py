@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bringup.guests.definition import Limit
@@ -29,6 +29,7 @@ def vmm(
     control: bool = False,
     time: Time = Time.HOST,
     command: tuple[str, ...] = (sys.executable, str(FAKE_VMM)),
+    options: Mapping[str, tuple[str, ...]] | None = None,
     **fields: object,
 ) -> LoadedVmm:
     """A stand-in; its console is an inherited socket unless told otherwise."""
@@ -38,7 +39,7 @@ def vmm(
         title="a stand-in",
         command=(*command, *([how] if how else [])),
         version=("true",),
-        options={"memory": (), "debug_exit": ()},
+        options={"memory": (), "debug_exit": ()} if options is None else options,
         channels={"turns" if channel.transport is Transport.TURNS else "serial0": channel},
         control=Control(transport=Transport.FD, arguments=("--qmp={fd}",), protocol=ControlProtocol.QMP, stopped=True)
         if control

@@ -14,13 +14,14 @@ from bringup.harness.climb import FAULTS
 from bringup.harness.console.console import Console
 from bringup.harness.limits import SECOND, Moment, Scale, Time
 from bringup.harness.machine.command import lacks
-from bringup.harness.machine.ending import DEBUG_EXIT, MachineError
+from bringup.harness.machine.ending import DEBUG_EXIT, MachineError, last_line
 from bringup.harness.machine.machine import Machine, start
 
 from .loader import LoadedVmm, VmmError
 from .probe import DEBUG_EXIT_PORT, DEBUG_PORT, SOON, Probe
 
 INSPECT_SECONDS = 10.0
+UNABLE = "this guest writes to no ports; the small one does, where multiboot is offered"
 
 
 class State(Enum):
@@ -31,6 +32,7 @@ class State(Enum):
     """The file states it."""
     ABSENT = "not offered"
     """The file does not state it."""
+    UNTRIED = "not tried"
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ class Check:
             try:
                 self.probe.wait(console)
             except FAULTS as error:
-                said = machine.said().strip()
-                self._find("serial output", State.FAILS, f"{_line(error)}; the VMM said: {said[-200:] or 'nothing'}")
+                said = last_line(machine.said()) or "nothing"
+                self._find("serial output", State.FAILS, f"{_line(error)}; the VMM said: {said}")
                 return False
             self._find("serial output", State.WORKS, f"{console.raw.size} bytes came on serial0")
             self._counts(machine.moment())
@@ -151,6 +153,9 @@ class Check:
             return
         try:
             byte = self.probe.write(console, DEBUG_PORT)
+            if byte is None:
+                self._find("debug port", State.UNTRIED, UNABLE)
+                return
             debug.expect_exact(byte.decode(), SOON)
         except FAULTS as error:
             self._find("debug port", State.FAILS, _line(error))
@@ -205,6 +210,9 @@ class Check:
         try:
             with self._machine(debug_exit=True) as (machine, console):
                 byte = self.probe.write(console, DEBUG_EXIT_PORT)
+                if byte is None:
+                    self._find(DEBUG_EXIT, State.UNTRIED, UNABLE)
+                    return
                 index = console.expect_exact([pexpect.EOF, pexpect.TIMEOUT], SOON)
                 ending = machine.ending
         except FAULTS as error:

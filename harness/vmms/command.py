@@ -18,7 +18,7 @@ from .check import Check, Finding, State
 from .loader import LoadedVmm, VmmError, load, names
 from .probe import LinuxProbe, Probe, SmallProbe
 
-COLOURS = {State.WORKS: "green", State.FAILS: "red", State.ABSENT: "yellow"}
+COLOURS = {State.WORKS: "green", State.FAILS: "red", State.ABSENT: "yellow", State.UNTRIED: "yellow"}
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -83,7 +83,8 @@ class Vmm(Table, frozen=True, kw_only=True):
     name: Name
     title: Text
     command: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """The program and the arguments that it always gets; `{python}` is the interpreter that runs the harness."""
+    """The program and the arguments that it always gets; `{python}` is the interpreter that runs the harness, `{here}`
+    the folder of this file."""
     version: tuple[str, ...]
     """A command whose first line of output says which version this is."""
     requires: tuple[str, ...] = ()

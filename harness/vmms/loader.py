@@ -6,11 +6,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+
+from msgspec import structs
 
 from bringup.guests import typed_toml
 from bringup.harness.errors import HarnessError
@@ -45,10 +48,6 @@ class LoadedVmm:
         """What a command line says to have it: its name or its file."""
         return str(self.path) if isinstance(self.path, Path) and self.name not in names() else self.name
 
-    def command(self, *arguments: str) -> tuple[str, ...]:
-        """These arguments with the interpreter that runs us in place of `{python}`."""
-        return tuple(argument.replace("{python}", sys.executable) for argument in arguments)
-
     def environment(self) -> dict[str, str]:
         """Ours, and what the file adds."""
         return {**os.environ, **self.definition.environment}
@@ -63,7 +62,7 @@ class LoadedVmm:
     def version(self) -> str:
         """What it says that it is; VmmError when it cannot be run or says nothing. Asked once in a process."""
         try:
-            return _version(self.command(*self.definition.version), tuple(self.definition.environment.items()))
+            return _version(self.definition.version, tuple(self.definition.environment.items()))
         except VmmError as error:
             raise VmmError(f"{self.name}: {error}") from None
 
@@ -105,6 +104,12 @@ def load(name_or_path: str) -> LoadedVmm:
     return _read(resources.files("bringup.harness.vmms") / f"{name_or_path}.toml")
 
 
+def _placed(arguments: tuple[str, ...], places: Mapping[str, str]) -> tuple[str, ...]:
+    for name, place in places.items():
+        arguments = tuple(argument.replace(name, place) for argument in arguments)
+    return arguments
+
+
 def _read(path: Path | Traversable) -> LoadedVmm:
     try:
         content = path.read_bytes()
@@ -114,4 +119,8 @@ def _read(path: Path | Traversable) -> LoadedVmm:
         definition = typed_toml.decode(content, Vmm, str(path))
     except typed_toml.TomlError as error:
         raise VmmError(str(error)) from None
+    places = {"{python}": sys.executable, "{here}": str(Path(str(path)).resolve().parent)}
+    definition = structs.replace(
+        definition, command=_placed(definition.command, places), version=_placed(definition.version, places)
+    )
     return LoadedVmm(definition, path, content.decode(), hashlib.sha256(content).hexdigest())
