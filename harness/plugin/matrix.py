@@ -16,6 +16,8 @@ from bringup.harness.vmms.loader import load as load_vmm
 
 DEFAULT_TIER = 2
 DEFAULT_VMM = "bringup"
+BACKSTOP = 3600.0
+"""Host seconds of one test."""
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -101,6 +103,15 @@ def subject(item: pytest.Item) -> Subject | None:
         return None
     name = getattr(item, "originalname", item.name).removeprefix("test_")
     return Subject(callspec.params.get("guest"), callspec.params["vmm"], name)
+
+
+def far_backstop(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives our tests the one limit that pytest-timeout keeps: far beyond what their own limits add up to."""
+    if not config.pluginmanager.hasplugin("timeout"):
+        return
+    for item in items:
+        if subject(item) is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(BACKSTOP))
 
 
 def ordered(items: list[pytest.Item], known: Mapping[str, float]) -> list[pytest.Item]:

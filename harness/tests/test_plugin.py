@@ -250,3 +250,12 @@ def test_two_interrupts_end_at_once() -> None:
 def parent_of(pid: int) -> int:
     """Its parent's number (proc(5), /proc/PID/stat, field 4)."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.usefixtures("project")
+def test_pytest_timeout_is_a_far_backstop() -> None:
+    Path("pytest.ini").write_text("[pytest]\ntimeout = 1\n")
+    test = Path("test_guests.py")
+    test.write_text(test.read_text() + "    import time; time.sleep(1.5)\n")
+    done = run()
+    assert done.returncode == 0, done.stdout
