@@ -205,6 +205,8 @@ static __attribute__((noinline)) void operate(struct processor *cpu, const struc
     struct computation c = {.wide = wide};
     c.stub = row->stubs + STUB_BYTES * (by_immediate ? wide << 8 | IMM_BYTE(op) : wide);
     gather_operands(cpu, op, row, size, &c);
+    if (row->form == MRI && op->form & FORM_MEMORY) /* no flag in MXCSR when the store faults */
+        mmu_probe(cpu, op, ea_any(cpu, op, size, true), size, op->seg, true);
     if (!checked) {
         compute(&c);
     } else {

@@ -112,6 +112,33 @@ static bool selected(struct processor *cpu, unsigned mask, unsigned i, unsigned 
     return *element(cpu, mask, (i + 1) * size - 1) >> 7;
 }
 
+/* None of these raises #AC: an element that is not aligned goes byte by byte. */
+static unsigned element_piece(uint64_t linear, unsigned size)
+{
+    return linear & (size - 1) ? 1 : size;
+}
+
+static void load_element(struct processor *cpu, const struct op *op, uint64_t linear, uint8_t *to, unsigned size)
+{
+    unsigned piece = element_piece(linear, size);
+    for (unsigned at = 0; at < size; at += piece)
+        memcpy(to + at, mem_read(cpu, op, linear + at, piece, op->seg), piece);
+}
+
+static void probe_element(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size)
+{
+    unsigned piece = element_piece(linear, size);
+    for (unsigned at = 0; at < size; at += piece)
+        mmu_probe(cpu, op, linear + at, piece, op->seg, true);
+}
+
+static void store_element(struct processor *cpu, const struct op *op, uint64_t linear, const uint8_t *from, unsigned size)
+{
+    unsigned piece = element_piece(linear, size);
+    for (unsigned at = 0; at < size; at += piece)
+        store_at(cpu, op, linear + at, from + at, piece);
+}
+
 /* VMASKMOVPS and its like: only what the mask selects is accessed. */
 static __attribute__((noinline)) void move_masked(struct processor *cpu, const struct op *op)
 {
@@ -124,13 +151,13 @@ static __attribute__((noinline)) void move_masked(struct processor *cpu, const s
             continue;
         uint64_t linear = element_address(cpu, op, i * size, size, write);
         if (write)
-            mmu_probe(cpu, op, linear, size, op->seg, true);
+            probe_element(cpu, op, linear, size);
         else
-            memcpy((uint8_t *)&v + i * size, mem_read(cpu, op, linear, size, op->seg), size);
+            load_element(cpu, op, linear, (uint8_t *)&v + i * size, size);
     }
     for (unsigned i = 0; write && i < count; i++)
         if (selected(cpu, IMM_V(op), i, size))
-            store_at(cpu, op, element_address(cpu, op, i * size, size, true), element(cpu, op->src, i * size), size);
+            store_element(cpu, op, element_address(cpu, op, i * size, size, true), element(cpu, op->src, i * size), size);
     if (!write)
         set(cpu, op->dst, &v, wide);
 }
@@ -153,7 +180,7 @@ static __attribute__((noinline)) void gather(struct processor *cpu, const struct
             const uint8_t *at = element(cpu, op->src, i * index_size);
             int64_t index = index_size == 4 ? *(const s32u *)at : *(const int64_t *)at;
             uint64_t linear = element_address(cpu, op, (uint64_t)index << op->scale, size, false);
-            memcpy(element(cpu, op->dst, i * size), mem_read(cpu, op, linear, size, op->seg), size);
+            load_element(cpu, op, linear, element(cpu, op->dst, i * size), size);
         }
         memset(element(cpu, mask, i * size), 0, size);
     }

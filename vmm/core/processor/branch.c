@@ -75,16 +75,27 @@ static __attribute__((noinline)) const struct op *branch_legacy(struct processor
     return trace_jump(cpu);
 }
 
-/* The distance to the target, and which of the three applies; -1: it does not fit (then #GP is not far: 64-bit code
- * only, at the ends of the address space). */
-static int set_up_branch(struct decode *d)
+/* In 64-bit code, when the distance from the trace's first byte does not fit into 32 bits: it is in op->imm. */
+static __attribute__((noinline)) const struct op *branch_far(struct processor *cpu, const struct op *op)
+{
+    uint64_t target = cpu->s.rip + op->imm;
+    check_target(cpu, op, target);
+    cpu->left += op->dst;
+    cpu->s.rip = target;
+    return trace_jump(cpu);
+}
+
+/* The distance to the target, and which handler applies: wide, flat, legacy, far. */
+static unsigned set_up_branch(struct decode *d)
 {
     struct op *op = d->op;
     op->seg = SEG_LINK;
-    if (__builtin_add_overflow((int64_t)op->imm, op->offset + op->length, &op->disp))
-        return -1;
-    op->imm = 0;
+    op->imm += op->offset + op->length;
+    op->disp = (int32_t)op->imm; /* legacy addresses wrap at 4 GiB */
     op->dst = 0;
+    if ((d->mode & MODE_CODE) == MODE_CODE64 && (int64_t)op->imm != op->disp)
+        return 3;
+    op->imm = 0;
     if ((d->mode & MODE_CODE) == MODE_CODE64)
         return 0;
     return (d->mode & (MODE_CODE | MODE_FLAT)) == (MODE_CODE32 | MODE_FLAT) && op->size == 4 ? 1 : 2;
@@ -110,18 +121,22 @@ static int set_up_branch(struct decode *d)
         if (condition(cpu, n))                                                                                         \
             return branch_legacy(cpu, op);                                                                             \
         NEXT;                                                                                                          \
+    }                                                                                                                  \
+    static HANDLER(jcc_far_##n)                                                                                        \
+    {                                                                                                                  \
+        if (condition(cpu, n))                                                                                         \
+            return branch_far(cpu, op);                                                                                \
+        NEXT;                                                                                                          \
     }
 CONDITIONS(JCC)
 
 bool set_up_jcc(struct decode *d)
 {
-#define ENTRY(n) {jcc_wide_##n, jcc_flat_##n, jcc_legacy_##n},
-    static const handler table[16][3] = {CONDITIONS(ENTRY)};
+#define ENTRY(n) {jcc_wide_##n, jcc_flat_##n, jcc_legacy_##n, jcc_far_##n},
+    static const handler table[16][4] = {CONDITIONS(ENTRY)};
 #undef ENTRY
-    int which = set_up_branch(d);
-    if (which >= 0)
-        d->op->fn = table[d->row->arg][which];
-    return which >= 0;
+    d->op->fn = table[d->row->arg][set_up_branch(d)];
+    return true;
 }
 
 /* ---- JMP, CALL, RET ---- */
@@ -141,11 +156,9 @@ static HANDLER(jmp_legacy)
 
 bool set_up_jmp(struct decode *d)
 {
-    static const handler table[3] = {jmp_wide, jmp_flat, jmp_legacy};
-    int which = set_up_branch(d);
-    if (which >= 0)
-        d->op->fn = table[which];
-    return which >= 0;
+    static const handler table[4] = {jmp_wide, jmp_flat, jmp_legacy, branch_far};
+    d->op->fn = table[set_up_branch(d)];
+    return true;
 }
 
 static inline uint64_t return_address(const struct processor *cpu, const struct op *op)
@@ -188,13 +201,18 @@ static HANDLER(call_legacy)
     return branch_legacy(cpu, op);
 }
 
+static HANDLER(call_far)
+{
+    check_target(cpu, op, cpu->s.rip + op->imm);
+    push_wide(cpu, op);
+    return branch_far(cpu, op);
+}
+
 bool set_up_call(struct decode *d)
 {
-    static const handler table[3] = {call_wide, call_flat, call_legacy};
-    int which = set_up_branch(d);
-    if (which >= 0)
-        d->op->fn = table[which];
-    return which >= 0;
+    static const handler table[4] = {call_wide, call_flat, call_legacy, call_far};
+    d->op->fn = table[set_up_branch(d)];
+    return true;
 }
 
 static inline __attribute__((always_inline)) uint64_t indirect_target(struct processor *cpu, const struct op *op)
@@ -309,7 +327,8 @@ bool set_up_loop(struct decode *d)
 {
     static const handler table[4] = {loop_ne, loop_e, loop_always, loop_cxz};
     d->op->fn = table[d->row->arg];
-    return set_up_branch(d) >= 0;
+    set_up_branch(d);
+    return true;
 }
 
 /* ---- BOUND ---- */

@@ -26,7 +26,7 @@ static bool choose_privileged(struct decode *d, handler fn)
 
 bool set_up_0f01(struct decode *d)
 {
-    bool unprivileged = d->mode & MODE_UNPRIVILEGED;
+    bool unprivileged = d->mode & MODE_UNPRIVILEGED, plain = !d->rep && !d->repne && !d->operand16;
     if (d->mod != 3) {
         switch (d->row->arg) {
         case 0: return choose(d, op_sgdt, false);
@@ -43,8 +43,8 @@ bool set_up_0f01(struct decode *d)
     case 0xc9: return has_feature(d->cpu, FEATURE_MONITOR) && !unprivileged && choose(d, op_mwait, true);
     case 0xca: return has_feature(d->cpu, FEATURE_SMAP) && !unprivileged && choose(d, op_clac, true);
     case 0xcb: return has_feature(d->cpu, FEATURE_SMAP) && !unprivileged && choose(d, op_stac, true);
-    case 0xd0: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xgetbv, false);
-    case 0xd1: return has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xsetbv, true);
+    case 0xd0: return plain && has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xgetbv, false);
+    case 0xd1: return plain && has_feature(d->cpu, FEATURE_XSAVE) && choose(d, op_xsetbv, true);
     case 0xee: return has_feature(d->cpu, FEATURE_PKU) && choose(d, op_rdpkru, false);
     case 0xef: return has_feature(d->cpu, FEATURE_PKU) && choose(d, op_wrpkru, true);
     case 0xf8: return (d->mode & MODE_CODE) == MODE_CODE64 && choose_privileged(d, op_swapgs);
@@ -70,6 +70,8 @@ bool set_up_0fae(struct decode *d)
         if (which >= 5) /* LFENCE, MFENCE, SFENCE: this processor is in order */
             return !d->rep && !d->repne && !d->operand16 && has_feature(cpu, which == 7 ? FEATURE_SSE : FEATURE_SSE2) &&
                    choose(d, op_nop, false);
+        if (d->op->size == 2) /* 66h means nothing here */
+            d->op->size = 4;
         return which < 4 && d->rep && (d->mode & MODE_CODE) == MODE_CODE64 && has_feature(cpu, FEATURE_FSGSBASE) &&
                choose(d, base[which], false);
     }
@@ -176,5 +178,5 @@ bool set_up_in(struct decode *d)
 
 bool set_up_invpcid(struct decode *d)
 {
-    return d->operand16 && choose(d, op_invpcid, true);
+    return d->operand16 && !d->rep && !d->repne && choose(d, op_invpcid, true);
 }

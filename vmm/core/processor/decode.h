@@ -94,6 +94,9 @@ bool decode_instruction(struct processor *cpu, uint32_t mode, const uint8_t *byt
 bool set_up_x87(struct decode *d);  /* x87.c: D8h to DFh */
 bool set_up_avx(struct decode *d);  /* avx.c: VEX */
 bool set_up_simd(struct decode *d); /* simd.c: MMX and SSE rows of the 0F, 0F38 and 0F3A maps */
+/* system.c: whether ModRM.reg names one that exists. */
+bool set_up_control_register(struct decode *d);
+bool set_up_debug_register(struct decode *d);
 
 #define HANDLERS(X)                                                                                                    \
     /* fpu.c; FXRSTOR, LDMXCSR, XRSTOR and XSETBV end their traces */                                                  \

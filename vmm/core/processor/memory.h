@@ -20,6 +20,8 @@ void *mmu_modify(struct processor *cpu, const struct op *op, uint64_t linear, un
 void mmu_modify_end(struct processor *cpu, const struct op *op);
 /* Raises what an access of up to 4096 bytes would raise; leaves the run where a device wants a bus. */
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write);
+/* #AC for an operand that is not one of 2, 4, 8 or 10 bytes, which the access itself looks at. */
+void mmu_demand_alignment(struct processor *cpu, const struct op *op, uint64_t linear, unsigned alignment);
 /* Implicit supervisor accesses (descriptor tables, TSS), whatever the CPL. */
 uint64_t mmu_system_read(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size);
 void mmu_system_write(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t value, unsigned size);

@@ -701,12 +701,22 @@ static void check_breakpoints(struct processor *cpu, const struct op *op, uint64
     cpu->s.pending_debug |= met | PENDING_BREAKPOINT;
 }
 
+void mmu_demand_alignment(struct processor *cpu, const struct op *op, uint64_t linear, unsigned alignment)
+{
+    if (unlikely(cpu->s.cr0 & CR0_AM && cpu->s.system_flags & RFLAGS_AC && cpu->s.cpl == 3 && linear & (alignment - 1)))
+        raise_fault(cpu, op, VECTOR_AC, 0);
+}
+
+/* What operands are aligned to (SDM vol. 3, table 6-7); bigger ones are none of #AC's business. */
+static unsigned natural_alignment(unsigned size)
+{
+    return size == 2 || size == 4 || size == 8 ? size : size == 10 ? 8 : 1;
+}
+
 /* #AC and data breakpoints. */
 static void check_operand(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, uint32_t access)
 {
-    if (cpu->s.cr0 & CR0_AM && cpu->s.system_flags & RFLAGS_AC && cpu->s.cpl == 3 &&
-        (size == 2 || size == 4 || size == 8) && linear & (size - 1))
-        raise_fault(cpu, op, VECTOR_AC, 0);
+    mmu_demand_alignment(cpu, op, linear, natural_alignment(size));
     if (breakpoints_armed(cpu, BREAK_WRITE) || breakpoints_armed(cpu, BREAK_ACCESS))
         check_breakpoints(cpu, op, linear, size, access);
 }
@@ -840,7 +850,7 @@ void *mmu_run(struct processor *cpu, const struct op *op, uint64_t linear, uint6
 {
     uint64_t rest = 0x1000 - (linear & 0xfff), tag = linear & ~0xfffull;
     const struct tlb_entry *entry = tlb_entry(cpu, linear);
-    if (cpu->emulating || cpu->tlb == no_tlb)
+    if (cpu->emulating || cpu->tlb == no_tlb || unlikely(rest < 8)) /* an element may cross the page */
         return NULL;
     if (rest < *size)
         *size = rest;

@@ -1,6 +1,8 @@
 /* Segment limits and types, descriptors, loads of segment registers (SDM vol. 3, 5.2 to 5.7; vol. 2). */
 #include "segment.h"
 
+#include <string.h>
+
 #include "mmu.h"
 
 _Noreturn void raise_selector(struct processor *cpu, const struct op *op, unsigned vector, uint16_t selector)
@@ -297,12 +299,19 @@ HANDLER(op_pop_seg)
     return op->imm == SS ? stack_segment_loaded(cpu, op) : segment_loaded(cpu, op, op->imm);
 }
 
+/* Offset and selector are two operands, each with an alignment of its own. */
+uint64_t read_far_pointer(struct processor *cpu, const struct op *op, uint16_t *selector)
+{
+    uint64_t linear = ea_any(cpu, op, op->size + 2, false), offset = 0;
+    memcpy(&offset, mem_read(cpu, op, linear, op->size, op->seg), op->size);
+    *selector = load16(cpu, op, linear + op->size, op->seg);
+    return offset;
+}
+
 HELPER void load_far(struct processor *cpu, const struct op *op)
 {
-    uint64_t linear = ea_any(cpu, op, op->size + 2, false), value = 0;
-    const uint8_t *at = mem_read(cpu, op, linear, op->size + 2, op->seg);
-    uint16_t selector = *(const u16u *)(at + op->size);
-    __builtin_memcpy(&value, at, op->size);
+    uint16_t selector;
+    uint64_t value = read_far_pointer(cpu, op, &selector);
     load_segment(cpu, op, op->imm, selector);
     write_register(cpu, op->dst, op->size, value);
 }
@@ -390,13 +399,14 @@ HANDLER(op_verw)
 HANDLER(op_arpl)
 {
     bool memory = op->form & FORM_MEMORY;
-    u16u *at = memory ? mem_modify(cpu, op, ea_any(cpu, op, 2, true), 2, op->seg) : &REG16(cpu, op->src);
+    uint64_t linear = memory ? ea_any(cpu, op, 2, true) : 0;
+    uint16_t selector = memory ? load16(cpu, op, linear, op->seg) : REG16(cpu, op->src);
     unsigned rpl = REG16(cpu, op->dst) & 3;
-    bool lower = (*at & 3u) < rpl;
-    if (lower)
-        *at = (*at & ~3u) | rpl;
-    if (memory)
-        mem_modify_end(cpu, op, at);
+    bool lower = (selector & 3u) < rpl;
+    if (lower && memory)
+        store16(cpu, op, linear, (selector & ~3u) | rpl, op->seg);
+    else if (lower)
+        REG16(cpu, op->src) = (selector & ~3u) | rpl;
     set_zf(cpu, lower);
     NEXT;
 }

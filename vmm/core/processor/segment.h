@@ -47,6 +47,9 @@ bool set_up_push_seg(struct decode *d); /* 06h 0Eh 16h 1Eh 0F A0h 0F A8h */
 bool set_up_pop_seg(struct decode *d);  /* 07h 17h 1Fh 0F A1h 0F A9h */
 bool set_up_load_far(struct decode *d); /* C4h C5h 0F B2h 0F B4h 0F B5h */
 
+/* The m16:16, m16:32 or m16:64 operand of `op`: its offset. */
+uint64_t read_far_pointer(struct processor *cpu, const struct op *op, uint16_t *selector);
+
 /* Types of system descriptors (table 3-2); bit 1 of a TSS: busy. */
 enum system_type {
     TYPE_TSS16 = 1, TYPE_LDT = 2, TYPE_TSS16_BUSY = 3, TYPE_CALL_GATE16 = 4, TYPE_TASK_GATE = 5,

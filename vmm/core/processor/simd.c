@@ -2,12 +2,10 @@
  *
  * simd_rows.h lists the instructions by form; a form makes the handlers of its instructions: on a register, and on
  * memory for each kind of address. An access that the fast path cannot do ends in simd_operand, operand_general or
- * store_slow. Instructions with an immediate call one of 256 stubs, `op $imm, %xmm1, %xmm0; ret`.
- *
- * What is not exact, only while exceptions are unmasked: PE beside an unmasked underflow (the result's exactness is
- * judged as a denormal, not with an exponent of any size), and the flags that the second step of DPPS and DPPD adds to
- * an exception of the first. */
+ * store_slow. Instructions with an immediate call one of 256 stubs, `op $imm, %xmm1, %xmm0; ret`. */
 #include "simd.h"
+
+#include "host_trap.h"
 
 #include <string.h>
 
@@ -644,38 +642,6 @@ static const uint16_t row_number[3][SIMD_PREFIXES][256] = {
 
 /* ---- under supervision: an exception may be unmasked ---- */
 
-#define MXCSR_UNDERFLOW 0x10u
-#define MXCSR_BEFORE 0x7u /* invalid, denormal, divide by zero: found before the computation */
-#define MXCSR_FLUSH 0x8000u
-#define MXCSR_MASK_SHIFT 7
-
-/* The exceptions that the computation raises when `control` is MXCSR but for masks and flags. */
-static uint32_t exceptions_of(void (*compute)(void *), void *context, uint32_t control)
-{
-    uint32_t host, raised;
-    control = (control & MXCSR_VALID & ~MXCSR_FLAGS) | MXCSR_MASKS;
-    __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(host) : "m"(control));
-    compute(context);
-    __asm__ volatile("stmxcsr %0\n\tldmxcsr %1" : "=m"(raised) : "m"(host));
-    return raised & MXCSR_FLAGS;
-}
-
-/* MXCSR with the flags of the computation; whether one of them is unmasked goes to `*raises`. */
-static uint32_t judge(uint32_t mxcsr, void (*compute)(void *), void *context, bool *raises)
-{
-    uint32_t unmasked = ~(mxcsr >> MXCSR_MASK_SHIFT) & MXCSR_FLAGS, control = mxcsr, raised = 0;
-    if (unmasked & MXCSR_UNDERFLOW) {
-        /* Unmasked, a tiny result is an underflow even if exact (SDM vol. 1, 4.9.1.5): flushing it to zero tells. */
-        raised = exceptions_of(compute, context, mxcsr | MXCSR_FLUSH) & MXCSR_UNDERFLOW;
-        control &= ~MXCSR_FLUSH;
-    }
-    raised |= exceptions_of(compute, context, control);
-    if (raised & unmasked & MXCSR_BEFORE)
-        raised &= MXCSR_BEFORE;
-    *raises = raised & unmasked;
-    return mxcsr | raised;
-}
-
 static _Noreturn void raise_simd(struct processor *cpu, const struct op *op)
 {
     raise_fault(cpu, op, cpu->s.cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD, NO_ERROR_CODE);
@@ -683,28 +649,26 @@ static _Noreturn void raise_simd(struct processor *cpu, const struct op *op)
 
 void simd_judge(struct processor *cpu, const struct op *op, void (*compute)(void *context), void *context)
 {
-    bool raises;
-    FPU(cpu).mxcsr = judge(FPU(cpu).mxcsr, compute, context, &raises);
-    if (raises)
+    bool trapped;
+    FPU(cpu).mxcsr |= host_trap_simd(FPU(cpu).mxcsr & MXCSR_VALID, compute, context, &trapped);
+    if (trapped)
         raise_simd(cpu, op);
 }
 
-/* An instruction on registers, as a computation: it starts from the same ones each time. */
+/* An instruction on registers, as a computation. */
 struct supervised {
     struct processor *cpu;
     const struct op *one;
     const void *source;
     unsigned size;
     bool general;
-    const struct registers *before;
 };
 
 static void run_supervised(void *context)
 {
     const struct supervised *s = context;
     struct processor *cpu = s->cpu;
-    cpu->s.registers = *s->before;
-    cpu->fpu_live |= FPU_MXCSR;
+    cpu->fpu_live |= FPU_MXCSR; /* as far as `one` must know */
     if (s->source)
         run_on(cpu, s->one, s->source, s->size, s->general, s->one->fn);
     else
@@ -717,16 +681,15 @@ void simd_supervise(struct processor *cpu, const struct op *op, const struct op 
 {
     fpu_leave(cpu);
     const struct registers before = cpu->s.registers;
-    uint16_t flags = cpu->s.flags;
-    struct supervised supervised = {cpu, one, source, size, general, &before};
-    bool raises;
-    uint32_t mxcsr = judge(before.fpu.mxcsr, run_supervised, &supervised, &raises);
-    if (raises) {
+    struct supervised supervised = {cpu, one, source, size, general};
+    bool trapped;
+    uint32_t raised = host_trap_simd(before.fpu.mxcsr & MXCSR_VALID, run_supervised, &supervised, &trapped);
+    if (trapped) {
         cpu->s.registers = before;
-        cpu->s.flags = flags;
+        cpu->fpu_live = 0;
     }
-    FPU(cpu).mxcsr = mxcsr;
-    if (raises)
+    FPU(cpu).mxcsr |= raised;
+    if (trapped)
         raise_simd(cpu, op);
 }
 
@@ -804,7 +767,7 @@ static unsigned find(const struct decode *d)
     unsigned number = 0;
     if (d->operand_size == 8)
         number = numbers[prefix + NP_W][d->opcode];
-    else if (prefix == PF2 && d->operand16)
+    else if (prefix == PF2 && d->operand_size == 2)
         number = numbers[PF2_16][d->opcode];
     return number ? number : numbers[prefix][d->opcode];
 }

@@ -39,7 +39,7 @@ bool set_up_mmx(struct decode *d);
 void simd_supervise(struct processor *cpu, const struct op *op, const struct op *one, const void *source,
                     unsigned size, bool general);
 
-/* The same for a computation that touches its context alone, and may run twice. */
+/* The same for a computation that touches its context alone. */
 void simd_judge(struct processor *cpu, const struct op *op, void (*compute)(void *context), void *context);
 
 /* The length of a string of PCMPESTRI and its like, from RAX or RDX. */

@@ -184,27 +184,23 @@ HANDLER(op_popa)
     NEXT;
 }
 
-/* ENTER (SDM vol. 2): frame size in imm[15:0], nesting level in imm[20:16]. */
+/* ENTER (SDM vol. 2): frame size in imm[15:0], nesting level in imm[20:16]. What it has pushed when one of its accesses
+ * faults stays in memory, as on silicon; the registers are those before. */
 static __attribute__((noinline)) void enter(struct processor *cpu, const struct op *op)
 {
     unsigned size = op->size, level = op->imm >> 16 & 31;
-    uint64_t sp = STACK_POINTER(cpu) - size, frame = sp, bp = REG64(cpu, GPR_OFFSET(RBP)), old_bp = bp;
-    uint64_t links[31];
-    for (unsigned i = 1; i < level; i++)
-        links[i - 1] = load_element(cpu, op, stack_linear(cpu, op, bp - i * size, size, false));
-    uint64_t bottom = sp - level * size;
-    mmu_probe(cpu, op, stack_linear(cpu, op, bottom - (op->imm & 0xffff), size, true), size, SS, true);
-    mmu_probe(cpu, op, stack_linear(cpu, op, bottom, size, true), size, SS, true);
-    store_element(cpu, op, frame, old_bp);
-    for (unsigned i = 1; i < level; i++)
-        store_element(cpu, op, sp -= size, links[i - 1]);
+    uint64_t frame = REG64(cpu, GPR_OFFSET(RSP)) - size, sp = frame, bp = REG64(cpu, GPR_OFFSET(RBP));
+    store_element(cpu, op, frame, bp);
+    for (unsigned i = 1; i < level; i++) {
+        uint64_t link = load_element(cpu, op, stack_linear(cpu, op, bp - i * size, size, false));
+        store_element(cpu, op, sp -= size, link);
+    }
     if (level)
         store_element(cpu, op, sp -= size, frame);
-    stack_set(cpu, sp - (op->imm & 0xffff));
-    if (cpu->mode & MODE_CODE64 || size == 4)
-        set_element(cpu, RBP, cpu->mode & MODE_CODE64 ? 8 : 4, frame & stack_mask(cpu));
-    else
-        set_element(cpu, RBP, 2, frame);
+    sp -= op->imm & 0xffff;
+    mmu_probe(cpu, op, stack_linear(cpu, op, sp, size, true), size, SS, true);
+    stack_set(cpu, sp);
+    set_element(cpu, RBP, size, frame);
 }
 
 HANDLER(op_enter)

@@ -299,11 +299,14 @@ static void write_cr8(struct processor *cpu, const struct op *op, uint64_t value
         cpu->leave = LEAVE_KICK;
 }
 
+bool set_up_control_register(struct decode *d)
+{
+    return d->reg <= 8 && 0x11d >> d->reg & 1;
+}
+
 static unsigned control_register(struct processor *cpu, const struct op *op)
 {
     unsigned cr = op->dst >> 3;
-    if (cr > 8 || !(0x11d >> cr & 1))
-        raise_ud(cpu, op);
     if (cr == 8) /* the board has it */
         refuse_when_emulating(cpu, op);
     return cr;
@@ -376,11 +379,14 @@ HANDLER(op_clts)
 
 /* ---- debug registers (vol. 3, 18.2) ---- */
 
+bool set_up_debug_register(struct decode *d)
+{
+    return d->reg < 8;
+}
+
 static unsigned debug_register(struct processor *cpu, const struct op *op, bool from)
 {
     unsigned dr = op->dst >> 3;
-    if (dr > 7)
-        raise_ud(cpu, op);
     refuse_when_emulating(cpu, op);
     if (unlikely(vmx_exits_mov_dr(cpu)))
         vmx_exit_dr(cpu, op, dr, from, op->src >> 3);

@@ -217,10 +217,8 @@ HELPER void far_transfer_immediate(struct processor *cpu, const struct op *op, b
 
 HELPER void far_transfer_memory(struct processor *cpu, const struct op *op, bool call)
 {
-    uint64_t offset = 0;
-    const uint8_t *at = mem_read(cpu, op, ea_any(cpu, op, op->size + 2, false), op->size + 2, op->seg);
-    uint16_t selector = *(const u16u *)(at + op->size);
-    memcpy(&offset, at, op->size);
+    uint16_t selector;
+    uint64_t offset = read_far_pointer(cpu, op, &selector);
     far_transfer(cpu, op, selector, offset, call);
 }
 
@@ -406,6 +404,7 @@ static void iret_protected(struct processor *cpu, const struct op *op)
     uint64_t frame[5];
     if (likely(code64(cpu) && size == 8)) {
         memcpy(frame, mem_read(cpu, op, *rsp_of(cpu), sizeof frame, SS), sizeof frame);
+        mmu_demand_alignment(cpu, op, *rsp_of(cpu), 8);
     } else {
         for (unsigned i = 0; i < 3; i++)
             frame[i] = peek(cpu, op, i * size, size);

@@ -460,6 +460,7 @@ static __attribute__((noinline)) bool store_environment(struct processor *cpu, c
     unsigned size = environment_size(op);
     uint64_t linear = ea_any(cpu, op, size + (registers ? 80 : 0), true);
     mmu_probe(cpu, op, linear, size + (registers ? 80 : 0), op->seg, true);
+    mmu_demand_alignment(cpu, op, linear, size == 14 ? 2 : 4);
     fpu_leave(cpu);
     compose_environment(cpu, op, data);
     for (unsigned i = 0; registers && i < 8; i++, size += 10)
@@ -480,6 +481,7 @@ static __attribute__((noinline)) bool restore_environment(struct processor *cpu,
     unsigned size = environment_size(op);
     uint64_t linear = ea_any(cpu, op, size + (registers ? 80 : 0), false);
     read_state(cpu, op, linear, data, size + (registers ? 80 : 0));
+    mmu_demand_alignment(cpu, op, linear, size == 14 ? 2 : 4);
     fpu_leave(cpu);
     load_environment(cpu, op, data);
     for (unsigned i = 0; registers && i < 8; i++)
