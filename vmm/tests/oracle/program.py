@@ -1,0 +1,201 @@
+"""One instruction on our interpreter and on the host's processor, with the same operands: plan, report, shrink.
+
+The cases are made, run and compared by a program in C (oracle.h says what passes between it and this module).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cffi import FFI
+
+from bringup.vmm import cpumodel
+from bringup.vmm.core import _core
+
+HERE = Path(__file__).parent
+CORE = HERE.parent.parent / "core"
+COMPILER = shlex.split(os.environ.get("CC", "gcc"))
+# As the product's build.py: the interpreter's handlers must be optimised, and nothing may live below the stack pointer.
+FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mno-red-zone", "-fcf-protection=none"]
+# The host's side maps pages below 4 GiB, where only a position-independent program has none.
+LINK = ["-fpie", "-pie"]
+
+
+class OracleUnavailable(Exception):
+    """This host cannot be asked; the text says why."""
+
+
+@cache
+def types() -> FFI:
+    """The structures of oracle.h."""
+    text = (HERE / "oracle.h").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("#include", "#ifndef", "#endif"))]
+    ffi = FFI()
+    ffi.cdef("\n".join(line for line in lines if line != "#define BRINGUP_ORACLE_H"))
+    return ffi
+
+
+def build(program: Path) -> None:
+    """Compiles the oracle, with the processor's sources."""
+    sources = [*sorted((CORE / "processor").glob("*.c")), *sorted(HERE.glob("*.c"))]
+    with TemporaryDirectory() as folder:
+
+        def compile_one(source: Path) -> str:
+            target = f"{folder}/{source.parent.name}-{source.stem}.o"
+            subprocess.run([*COMPILER, *FLAGS, f"-I{CORE}", "-fpie", "-c", "-o", target, str(source)], check=True)
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, sources))
+        subprocess.run([*COMPILER, *FLAGS, *LINK, "-o", str(program), *objects], check=True)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "LD_PRELOAD": ""}
+
+
+@cache
+def host_vendor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("vendor_id"):
+            return line.split(":")[1].strip()
+    return ""
+
+
+def configuration(name: str) -> tuple[bytes, bool]:
+    """A `struct machine_config` with the model's CPUID, and whether it is of the host's vendor."""
+    model = cpumodel.load(name)
+    config = _core.ffi.new("struct machine_config *")
+    rows = model.cpuid()
+    config.memory_bytes, config.cpus, config.cpuid_count = 2 << 20, 1, len(rows)
+    for index, row in enumerate(rows):
+        config.cpuid[index] = row
+    return bytes(_core.ffi.buffer(config)), model.vendor == host_vendor()
+
+
+class Failure:
+    """A case that the two processors see differently (or, asked for, the same): a `struct oracle_failure`."""
+
+    def __init__(self, record: Any) -> None:
+        self.record = record  # owns what the others point into
+        self.fields: int = record.fields
+        self.test, self.ours, self.host = record.test, record.ours, record.host
+
+    @property
+    def code(self) -> bytes:
+        return bytes(self.test.code)[: max(1, min(self.test.length, 15))]
+
+
+@dataclass
+class Report:
+    """What the workers found in all."""
+
+    cases: int
+    unsteady: int
+    seconds: float
+    forms: list[Any]
+    tallies: list[Any]
+    failures: list[Failure]
+
+
+class Oracle:
+    """The built program, with a CPU model."""
+
+    def __init__(self, program: Path, model: str = "max") -> None:
+        self.program = program
+        self.config, self.same_vendor = configuration(model)
+
+    def _order(self, **fields: Any) -> bytes:
+        order = types().new("struct oracle_order *", {"same_vendor": self.same_vendor, **fields})
+        return self.config + bytes(types().buffer(order))
+
+    def run(self, seed: int, seconds: float, workers: int, attempts: int = 0, spoil: bool = False) -> Report:
+        """Runs every form at least once in each worker; at least that long."""
+        start = time.monotonic()
+
+        def work(worker: int) -> bytes:
+            order = self._order(seed=seed, seconds=seconds, worker=worker, attempts=attempts, spoil=spoil)
+            done = subprocess.run(
+                [self.program], input=order, capture_output=True, timeout=seconds + 600, env=environment()
+            )
+            if done.returncode == 4:
+                raise OracleUnavailable(done.stderr.decode().strip())
+            if done.returncode:
+                raise RuntimeError(f"oracle: status {done.returncode}: {done.stderr.decode()}")
+            return done.stdout
+
+        with ThreadPoolExecutor(workers) as pool:
+            answers = list(pool.map(work, range(workers)))
+        return join([Reader(answer) for answer in answers], time.monotonic() - start)
+
+    def ask(self, tests: Iterable[Any], spoil: bool = False) -> list[Failure]:
+        """Cases one by one, each with clean memory around it."""
+        data = [packed(test) for test in tests]
+        order = self._order(cases=len(data), spoil=spoil) + b"".join(data)
+        output = subprocess.run(
+            [self.program], input=order, stdout=subprocess.PIPE, check=True, timeout=600, env=environment()
+        ).stdout
+        return list(Reader(output).failures(len(data)))
+
+
+class Reader:
+    """Structures out of the program's output, in order."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, name: str) -> Any:
+        ffi = types()
+        size = ffi.sizeof(name)
+        value = ffi.new(f"{name} *")
+        ffi.buffer(value)[:] = self.data[self.at : self.at + size]
+        self.at += size
+        return value
+
+    def failures(self, count: int) -> Iterator[Failure]:
+        for _ in range(count):
+            yield Failure(self.take("struct oracle_failure"))
+
+
+def copy_of(test: Any) -> Any:
+    """A case of its own."""
+    ffi = types()
+    other = ffi.new("struct oracle_case *")
+    ffi.buffer(other)[:] = packed(test)
+    return other
+
+
+def packed(test: Any) -> bytes:
+    """A case (or a pointer to one) as the program reads it."""
+    ffi = types()
+    pointer = test if ffi.typeof(test).kind == "pointer" else ffi.addressof(test)
+    return bytes(ffi.buffer(pointer, ffi.sizeof("struct oracle_case")))
+
+
+def join(readers: list[Reader], seconds: float) -> Report:
+    total = Report(0, 0, seconds, [], [], [])
+    for reader in readers:
+        report = reader.take("struct oracle_report")
+        total.cases += report.cases
+        total.unsteady += report.unsteady
+        forms = [reader.take("struct oracle_form") for _ in range(report.forms)]
+        tallies = [reader.take("struct oracle_tally") for _ in range(report.forms)]
+        total.forms = forms
+        if not total.tallies:
+            total.tallies = tallies
+        else:
+            for sum_, one in zip(total.tallies, tallies, strict=True):
+                for name in ("runs", "done", "undefined", "host_only", "died", "failures"):
+                    setattr(sum_, name, getattr(sum_, name) + getattr(one, name))
+        total.failures += reader.failures(report.failures)
+    return total

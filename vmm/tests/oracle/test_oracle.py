@@ -1,0 +1,85 @@
+"""The interpreter and the host's processor agree, form by form; BRINGUP_ORACLE_SECONDS is how long they are asked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+from pathlib import Path
+
+import pytest
+from oracle.describe import describe
+from oracle.program import Oracle, OracleUnavailable, Report, build
+from oracle.report import ATTEMPTS, Review, entries, host_only, opcode_of, read_review, unreached
+from oracle.shrink import shrink, size_of
+
+SECONDS = float(os.environ.get("BRINGUP_ORACLE_SECONDS", "20"))
+SANITIZE = os.environ.get("BRINGUP_SANITIZE", "0") not in ("", "0")
+
+pytestmark = [
+    pytest.mark.skipif(SANITIZE, reason="the sanitizers' shadow memory lies where cases expect nothing"),
+    pytest.mark.xdist_group("oracle"),
+]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Oracle:
+    """Built once for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base if worker_id == "master" else base.parent
+    with (folder / "oracle.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "oracle").exists():
+            build(folder / "oracle.new")
+            (folder / "oracle.new").rename(folder / "oracle")
+    return Oracle(folder / "oracle")
+
+
+def run(asked: Oracle, seed: int, seconds: float, attempts: int = 0, spoil: bool = False) -> Report:
+    try:
+        return asked.run(seed, seconds, 1, attempts, spoil)
+    except OracleUnavailable as error:
+        pytest.skip(f"the host cannot be asked: {error}")
+
+
+def test_agreement_and_coverage(asked: Oracle) -> None:
+    seed = random.SystemRandom().getrandbits(32)
+    report, review = run(asked, seed, SECONDS, ATTEMPTS), read_review()
+    shown = "\n".join(describe(shrink(asked, failure)) for failure in report.failures[:5])
+    assert not report.failures, f"seed {seed}: {len(report.failures)} differences\n{shown}"
+    assert unreached(report, review) == [], f"seed {seed}"
+    assert host_only(report, review) == [], f"seed {seed}"
+    assert report.unsteady <= 10 + report.cases // 10_000
+
+
+def test_a_wrong_result_is_found_and_shrunk(asked: Oracle) -> None:
+    report = run(asked, 1, 0.1, spoil=True)
+    wrong = {opcode_of(report.forms[failure.test.form]) for failure in report.failures}
+    assert wrong == {"00", "01", "02", "03", "04", "05"}
+    failure = next(failure for failure in report.failures if failure.test.code[0] == 0x01)
+    shrunk = shrink(asked, failure, spoil=True)
+    assert size_of(shrunk.test) < size_of(failure.test)
+    text = describe(shrunk)
+    assert text.startswith(shrunk.code.hex(" "))
+    assert "rax: " in text and "host" in text
+
+
+def test_a_report_without_a_review_fails(asked: Oracle) -> None:
+    report = run(asked, 2, 0.1)
+    assert any(" F4" in name for name in unreached(report, Review({}, {})))
+    assert any(entry.done for entry in entries(report))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("unreached = []\n", KeyError),
+        ('host_only = []\n[[unreached]]\nopcodes = ["F4"]\nwhy = "so"\n', KeyError),
+        ('host_only = []\n[[unreached]]\nopcodes = ["F4", "F4"]\nsection = "1"\nwhy = "so"\n', ValueError),
+    ],
+)
+def test_a_review_must_say_why(tmp_path: Path, text: str, error: type[Exception]) -> None:
+    path = tmp_path / "review.toml"
+    path.write_text(text)
+    with pytest.raises(error):
+        read_review(path)
