@@ -26,7 +26,8 @@ IDENTITY_GIB = 4
 
 # The setup header (boot.rst, "The real-mode kernel header"): offsets in the file and in the zero page alike.
 SETUP_SECTS = 0x1F1
-SYSSIZE = 0x1F4
+SYSSIZE = 0x1F4  # in paragraphs
+PARAGRAPH = 16
 BOOT_FLAG = 0x1FE
 JUMP = 0x200
 HEADER = 0x202
@@ -149,8 +150,8 @@ def parse(data: memoryview, path: Path) -> Kernel:
     if not data[LOADFLAGS] & LOADED_HIGH:
         raise BootError(f"the kernel {path} is a zImage, which loads low: only bzImage is booted")
     setup_size = ((data[SETUP_SECTS] or 4) + 1) * 512
-    payload_size = number(SYSSIZE, "I" if version >= VERSION_LONG_SYSSIZE else "H") * 16
-    if setup_size + payload_size > len(data):
+    payload_size = number(SYSSIZE, "I" if version >= VERSION_LONG_SYSSIZE else "H") * PARAGRAPH
+    if setup_size + payload_size >= len(data) + PARAGRAPH:  # the size is rounded up, and the file need not be
         raise BootError(
             f"the kernel {path} is truncated: {len(data)} bytes of {setup_size + payload_size} that its header states"
         )

@@ -205,7 +205,7 @@ def test_the_memory_map(memory: int, ranges: list[tuple[int, int, int]]) -> None
         (bzimage(header=b"HdrX"), "is not a Linux bzImage"),
         (bzimage()[:600], "is not a Linux bzImage"),
         (bzimage()[:1000], "is truncated: 1000 bytes of 6656"),
-        (bzimage()[:-1], "is truncated: 6655 bytes of 6656"),
+        (bzimage()[:-16], "is truncated: 6640 bytes of 6656"),
         (bzimage(syssize=0xFFFFFFFF), "is truncated"),
         (bzimage(setup_sects=255), "is truncated"),
         (bzimage(version=0x0201), r"has boot protocol 2\.01: it must be 2\.02 \(Linux 2\.4\) or newer"),
@@ -225,6 +225,11 @@ def test_what_is_not_a_kernel(tmp_path: Path, content: bytes, complaint: str) ->
         LinuxBoot(path).image(64 * MIB)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_kernel_whose_last_paragraph_is_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(bzimage()[:-15])
+    assert LinuxBoot(tmp_path / "kernel").image(64 * MIB)
 
 
 def test_files_that_cannot_be_read(kernel: Path, tmp_path: Path) -> None:
