@@ -6,13 +6,16 @@ Hooks only; what they do is in the modules beside. Where no test asks for a gues
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bringup.harness.plugin import leaks, matrix, options, outcomes, progress, summary
 from bringup.harness.plugin.fixtures import attempt, bringup_session, guest, overrides, vmm
 from bringup.harness.plugin.run import RUN, PluginRun
+
+if TYPE_CHECKING:
+    from bringup.harness.schedule.dispatch import LongestFirst
 
 __all__ = ["attempt", "bringup_session", "guest", "overrides", "vmm"]
 
@@ -83,10 +86,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """xdist: whoever has nothing left takes what others have not begun; a guest is minutes, not milliseconds."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
+    """xdist: one test at a time, the longest first; a guest is minutes, not milliseconds."""
     if not options.concerns_us(config) or config.getoption("dist") != "load":
         return None
-    from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untyped]
+    from bringup.harness.schedule.dispatch import LongestFirst
 
-    return WorkStealingScheduling(config, log)
+    return LongestFirst(config, log, matrix.subjects(config))

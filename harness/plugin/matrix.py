@@ -18,6 +18,8 @@ DEFAULT_TIER = 2
 DEFAULT_VMM = "bringup"
 BACKSTOP = 3600.0
 """Host seconds of one test."""
+UNKNOWN = 600.0
+"""Seconds that a test of which nothing is known is taken to last: it may be the longest."""
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -30,13 +32,18 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
             for guest in guests(config, chosen.args, chosen.kwargs.get("tag"))
             for vmm in vmms(config)
         ]  # fmt: skip
-        metafunc.parametrize(("guest", "vmm"), pairs, indirect=True, ids=[f"{g.name}-{v.name}" for g, v in pairs])
+        metafunc.parametrize(("guest", "vmm"), pairs, indirect=True, ids=[pair_id(*pair) for pair in pairs])
         repeats = config.getoption("repeat")
         if repeats > 1:
             metafunc.fixturenames.append("_repeat")
             metafunc.parametrize("_repeat", range(repeats), ids=[f"{n + 1}of{repeats}" for n in range(repeats)])
     elif definition.get_closest_marker("vmms") is not None:
         metafunc.parametrize("vmm", found := vmms(config), indirect=True, ids=[vmm.name for vmm in found])
+
+
+def pair_id(guest: Guest, vmm: LoadedVmm) -> str:
+    """In the ids of tests; stable."""
+    return f"{guest.name}-{vmm.name}"
 
 
 def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list[Guest]:
@@ -114,13 +121,33 @@ def far_backstop(config: pytest.Config, items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(BACKSTOP))
 
 
+def subjects(config: pytest.Config) -> list[str]:
+    """The parts of test ids that say what a test is about."""
+    asked = vmms(config)
+    pairs = [pair_id(guest, vmm) for guest in guests(config, (), None) for vmm in asked]
+    return pairs + [vmm.name for vmm in asked]
+
+
+def unit(item: pytest.Item) -> str:
+    """What goes together because it shares a machine: the tests of a class, for each guest and VMM; else a test."""
+    about = subject(item)
+    owner = item.getparent(pytest.Class)
+    if about is None or owner is None:
+        return item.nodeid
+    return f"{owner.nodeid}[{about.guest.name if about.guest else ''} {about.vmm.name}]"
+
+
 def ordered(items: list[pytest.Item], known: Mapping[str, float]) -> list[pytest.Item]:
-    """Ours first, longest first."""
-
-    def key(item: pytest.Item) -> str | None:
-        found = subject(item)
-        return found.history if found is not None and found.guest is not None else None
-
-    if not any(key(item) for item in items):
+    """Ours first, longest first; what shares a machine stays together."""
+    if not any(map(subject, items)):
         return items
-    return longest_first(items, key, known)
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit(item), []).append(item)
+
+    def seconds(unit: str) -> float | None:
+        """None: not ours."""
+        about = [found for found in map(subject, units[unit]) if found is not None]
+        return sum(known.get(found.history, UNKNOWN) for found in about) if about else None
+
+    return [item for unit in longest_first(units, seconds) for item in units[unit]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,11 +33,9 @@ def durations(output: Path) -> dict[str, float]:
     return found
 
 
-def longest_first(items: Iterable[T], key: Callable[[T], str | None], known: Mapping[str, float]) -> list[T]:
-    """Items with a history key, longest first, those of unknown length before them (they may be the longest); then
-    the rest as they were."""
-    ours: list[T] = []
-    others: list[T] = []
-    for item in items:
-        (others if key(item) is None else ours).append(item)
-    return sorted(ours, key=lambda item: -known.get(key(item) or "", float("inf"))) + others
+def longest_first(items: Iterable[T], seconds: Callable[[T], float | None]) -> list[T]:
+    """Items of known or guessed length, longest first; then the rest (None) as they were."""
+    lengths = [(item, seconds(item)) for item in items]
+    ours = [(item, length) for item, length in lengths if length is not None]
+    ours.sort(key=lambda each: -each[1])
+    return [item for item, _ in ours] + [item for item, length in lengths if length is None]

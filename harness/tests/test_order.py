@@ -43,8 +43,6 @@ def test_a_run_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_order() -> None:
-    known = {"short": 1.0, "long": 9.0}
-    items = ["plain", "short", "new", "long", "other"]
-    assert longest_first(items, lambda name: None if name in ("plain", "other") else name, known) == [
-        "new", "long", "short", "plain", "other",
-    ]  # fmt: skip
+    lengths = {"short": 1.0, "long": 9.0, "longer": 10.0, "as long": 9.0}
+    items = ["plain", "short", "long", "as long", "other", "longer"]
+    assert longest_first(items, lengths.get) == ["longer", "long", "as long", "short", "plain", "other"]
