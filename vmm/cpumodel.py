@@ -38,9 +38,12 @@ FEATURES: dict[str, dict[str, int]] = {
     "07H:ECX": {"UMIP": 2, "PKU": 3, "LA57": 16, "RDPID": 22},
     "07H:EDX": {"FSRM": 4, "MD_CLEAR": 10, "IBRS": 26, "STIBP": 27, "ARCH_CAPABILITIES": 29, "SSBD": 31},
     "0DH.1:EAX": {"XSAVEOPT": 0, "XSAVEC": 1, "XGETBV1": 2, "XSAVES": 3},
-    "80000001H:ECX": {"LAHF64": 0, "LZCNT": 5, "PREFETCHW": 8},
-    "80000001H:EDX": {"SYSCALL": 11, "NX": 20, "PDPE1GB": 26, "RDTSCP": 27, "LM": 29},
+    "80000001H:ECX": {"LAHF64": 0, "CMP_LEGACY": 1, "LZCNT": 5, "MISALIGNSSE": 7, "PREFETCHW": 8},
+    "80000001H:EDX": {
+        "SYSCALL": 11, "NX": 20, "MMXEXT": 22, "FXSR_OPT": 25, "PDPE1GB": 26, "RDTSCP": 27, "LM": 29,
+    },
     "80000007H:EDX": {"INVARIANT_TSC": 8},
+    "80000008H:EBX": {"XSAVEERPTR": 2},
 }  # fmt: skip
 
 ARCH_CAPABILITIES: dict[str, int] = {
@@ -62,6 +65,11 @@ _NEEDS_AVX = ("F16C", "FMA", "AVX2")
 # What Linux's /proc/cpuinfo calls otherwise than the SDM in lower case (arch/x86/include/asm/cpufeatures.h).
 _LINUX_FLAG = {"CLFSH": "clflush", "SSE3": "pni", "LAHF64": "lahf_lm", "LZCNT": "abm", "AESNI": "aes", "SHA": "sha_ni"}
 
+AMD = "AuthenticAMD"
+# Bits of leaf 1's EDX that AMD's processors show in 80000001H once more.
+_AMD_REPEATS = 0x0183F3FF
+# What a processor has besides what CPUID names: machine.h's enum cpu_generation.
+_GENERATIONS = (86, 186, 286, 386, 486, 586, 686)
 _CACHE_TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _CACHE_LINE = 64  # bytes; CLFLUSH's too
 _BRAND_SIZE = 48
@@ -112,10 +120,13 @@ class CpuModel:
     name: str
     summary: str
     vendor: str
+    generation: int
     family: int
     model: int
     stepping: int
     brand: str
+    max_leaf: int
+    max_extended_leaf: int  # 0: there are none
     physical_address_bits: int
     linear_address_bits: int
     tsc_hz: int
@@ -148,41 +159,63 @@ class CpuModel:
         register = self._register
         vendor = _words(self.vendor, 12)
         hypervisor = _words(self.hypervisor, 12)
-        brand = _words(self.brand, _BRAND_SIZE)
         khz = self.tsc_hz // 1000
-        l2_kib = next((c.size >> 10 for c in self.caches if c.level == 2), 0)
         rows = [
-            CpuidRow(0x0, 0, 0x16, vendor[0], vendor[2], vendor[1]),
+            CpuidRow(0x0, 0, self.max_leaf, vendor[0], vendor[2], vendor[1]),
             # EBX: CLFLUSH line in units of 8 bytes, one logical processor.
             CpuidRow(
                 0x1, 0, self._signature(), (_CACHE_LINE // 8) << 8 | 1 << 16, register("01H:ECX"), register("01H:EDX")
             ),
-            CpuidRow(0x2, 0, 0x00FEFF01, 0, 0, 0),  # FFH: the caches are in leaf 04H; FEH: no TLB is described
-            *(cache.row(subleaf) for subleaf, cache in enumerate(self.caches)),
             CpuidRow(0x6, 0, register("06H:EAX"), 0, 0, 0),
             CpuidRow(0x7, 0, 0, register("07H:EBX"), register("07H:ECX"), register("07H:EDX")),
-            # Topology: one thread, one core.
-            CpuidRow(0xB, 0, 0, 1, 1 << 8 | 0, 0),
-            CpuidRow(0xB, 1, 0, 1, 2 << 8 | 1, 0),
             CpuidRow(0x15, 0, 1, 1, self.tsc_hz, 0),  # TSC / crystal = EBX / EAX; ECX: crystal in Hz
             CpuidRow(0x16, 0, khz // 1000, khz // 1000, khz // 1000, 0),  # base, maximum and bus MHz
-            CpuidRow(0x80000000, 0, 0x80000008, 0, 0, 0),
-            CpuidRow(0x80000001, 0, 0, 0, register("80000001H:ECX"), register("80000001H:EDX")),
-            *(CpuidRow(0x80000002 + i, 0, *brand[4 * i : 4 * i + 4]) for i in range(3)),
-            CpuidRow(0x80000006, 0, 0, 0, l2_kib << 16 | 8 << 12 | _CACHE_LINE if l2_kib else 0, 0),  # 8: 16 ways
-            CpuidRow(0x80000007, 0, 0, 0, 0, register("80000007H:EDX")),
-            CpuidRow(0x80000008, 0, self.physical_address_bits | self.linear_address_bits << 8, 0, 0, 0),
+            *(self._amd_rows() if self.vendor == AMD else self._intel_rows()),
+            *self._extended_rows(),
         ]
         if self.has("MONITOR"):
             # 64-byte monitor line; C0 and C1 have one sub-state; no extensions, so MWAIT(0, 0) is what guests use.
             rows.append(CpuidRow(0x5, 0, _CACHE_LINE, _CACHE_LINE, 0, 0x11))
         if self.has("XSAVE"):
             rows += self._xsave_rows()
+        rows = [row for row in rows if row.leaf <= (self.max_extended_leaf if row.leaf >> 31 else self.max_leaf)]
         if self.has("HYPERVISOR"):
             # 40000010H, EAX and EBX: TSC and APIC timer in kHz, the convention that VMware began.
             rows.append(CpuidRow(0x40000000, 0, 0x40000010, *hypervisor))
             rows.append(CpuidRow(0x40000010, 0, khz, khz, 0, 0))
         return sorted(rows)
+
+    def _cache(self, level: int, kind: str = "unified") -> int:
+        """KiB."""
+        return next((cache.size >> 10 for cache in self.caches if cache.level == level and cache.type == kind), 0)
+
+    def _intel_rows(self) -> list[CpuidRow]:
+        """Caches, and the topology: one thread, one core."""
+        return [
+            CpuidRow(0x2, 0, 0x00FEFF01, 0, 0, 0),  # FFH: the caches are in leaf 04H; FEH: no TLB is described
+            *(cache.row(subleaf) for subleaf, cache in enumerate(self.caches)),
+            CpuidRow(0xB, 0, 0, 1, 1 << 8 | 0, 0),
+            CpuidRow(0xB, 1, 0, 1, 2 << 8 | 1, 0),
+        ]
+
+    def _amd_rows(self) -> list[CpuidRow]:
+        """The first level's caches, which Intel's processors have in leaf 04H (AMD 24594, 80000005H)."""
+        data, code = (self._cache(1, kind) << 24 | 8 << 16 | 1 << 8 | _CACHE_LINE for kind in ("data", "instruction"))
+        return [CpuidRow(0x80000005, 0, 0, 0, data, code)]
+
+    def _extended_rows(self) -> list[CpuidRow]:
+        brand, l2 = _words(self.brand, _BRAND_SIZE), self._cache(2)
+        amd = self.vendor == AMD
+        edx = self._register("80000001H:EDX") | (self._register("01H:EDX") & _AMD_REPEATS if amd else 0)
+        sizes = self.physical_address_bits | self.linear_address_bits << 8
+        return [
+            CpuidRow(0x80000000, 0, self.max_extended_leaf, 0, 0, 0),
+            CpuidRow(0x80000001, 0, self._signature() if amd else 0, 0, self._register("80000001H:ECX"), edx),
+            *(CpuidRow(0x80000002 + i, 0, *brand[4 * i : 4 * i + 4]) for i in range(3)),
+            CpuidRow(0x80000006, 0, 0, 0, l2 << 16 | 8 << 12 | _CACHE_LINE if l2 else 0, 0),  # 8: 16 ways
+            CpuidRow(0x80000007, 0, 0, 0, 0, self._register("80000007H:EDX")),
+            CpuidRow(0x80000008, 0, sizes, self._register("80000008H:EBX"), 0, 0),
+        ]
 
     def _xsave_rows(self) -> list[CpuidRow]:
         """Leaf 0DH (SDM volume 1, 13.2): x87 and SSE lie in 512 bytes, then come a header of 64 and the rest."""
@@ -249,7 +282,10 @@ def _changed(model: CpuModel, change: str) -> CpuModel:
     if not full.has(feature):
         raise SpecError(f"CPU model '{model.name}': the processor does not implement {feature}")
     present = model.features.get(register, frozenset()) | {feature}
-    return replace(model, features={**model.features, register: present})
+    leaf = int(register.partition("H")[0], 16)
+    last = {"max_extended_leaf" if leaf >> 31 else "max_leaf": leaf}
+    raised = {key: max(value, getattr(model, key)) for key, value in last.items()}
+    return replace(model, features={**model.features, register: present}, **raised)
 
 
 def read(path: Path, *, may_have_base: bool = True) -> CpuModel:
@@ -282,8 +318,8 @@ def _take(path: Path, table: dict[str, Any], key: str, kind: type, default: Any 
 
 
 def _model(path: Path, table: dict[str, Any], base: CpuModel | None) -> CpuModel:
-    def number(key: str, maximum: int, minimum: int = 0) -> int:
-        value: int = _take(path, table, key, int, getattr(base, key, None))
+    def number(key: str, maximum: int, minimum: int = 0, default: int | None = None) -> int:
+        value: int = _take(path, table, key, int, getattr(base, key, default))
         if not minimum <= value <= maximum:
             raise SpecError(f"{path}: key '{key}' is {value}, not {minimum} to {maximum}")
         return value
@@ -306,14 +342,20 @@ def _model(path: Path, table: dict[str, Any], base: CpuModel | None) -> CpuModel
     if capabilities:
         raise SpecError(f"{path}: unknown key 'arch_capabilities.{next(iter(capabilities))}'")
     known = _known(path, "arch_capabilities.set", wanted, ARCH_CAPABILITIES)
+    generation = number("generation", _GENERATIONS[-1], default=_GENERATIONS[-1])
+    if generation not in _GENERATIONS:
+        raise SpecError(f"{path}: key 'generation' is {generation}, not one of {', '.join(map(str, _GENERATIONS))}")
     return CpuModel(
         name=path.stem,
         summary=text("summary", 200),
         vendor=text("vendor", 12),
+        generation=generation,
         family=number("family", 0xF + 0xFF),
         model=number("model", 0xFF),
         stepping=number("stepping", 0xF),
         brand=text("brand", _BRAND_SIZE - 1),
+        max_leaf=number("max_leaf", 0x16, default=0x16),
+        max_extended_leaf=number("max_extended_leaf", 0x80000008, default=0x80000008),
         physical_address_bits=number("physical_address_bits", 52, 32),
         linear_address_bits=number("linear_address_bits", 48, 48),
         tsc_hz=number("tsc_hz", 2**32 - 1, 10**6),

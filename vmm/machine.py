@@ -186,6 +186,7 @@ class Machine:
         config.debug_exit = spec.debug_exit
         config.seed = spec.seed
         config.rtc_seconds = spec.rtc
+        config.generation = model.generation
         config.arch_capabilities = model.arch_capabilities_value()
         config.cpuid_count = len(rows)
         for index, row in enumerate(rows):

@@ -16,6 +16,11 @@
 enum machine_accel { ACCEL_VTX = 0, ACCEL_BARE = 1 };
 enum machine_clock { CLOCK_VIRTUAL = 0, CLOCK_HOST = 1 };
 
+/* What instructions and bits a processor has besides those that CPUID names: 86 for the 8086 to 686 for the P6 and all
+ * later ones. */
+enum cpu_generation { CPU_8086 = 86, CPU_186 = 186, CPU_286 = 286, CPU_386 = 386, CPU_486 = 486, CPU_586 = 586,
+                      CPU_686 = 686 };
+
 /* One row of CPUID as a CPU model's data file states it. The bits that follow the processor's state
  * (OSXSAVE, APIC id, XSAVE size in use) are filled in when the leaf is read. */
 struct cpuid_leaf {
@@ -33,6 +38,7 @@ struct machine_config {
     int64_t rtc_seconds;    /* the RTC at guest time 0, seconds since 1970 UTC */
     uint32_t cpuid_count;
     struct cpuid_leaf cpuid[MACHINE_MAX_CPUID];
+    uint32_t generation;    /* enum cpu_generation; 0: the last */
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, when CPUID.7.EDX[29] */
 };
 

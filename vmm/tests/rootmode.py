@@ -75,6 +75,7 @@ def configuration(model: str, **settings: Any) -> Any:
     chosen = cpumodel.load(model)
     rows = chosen.cpuid()
     config = ffi.new("struct machine_config *", {"memory_bytes": GUEST_SIZE, "cpus": 1, "seed": 1} | settings)
+    config.generation = chosen.generation
     config.arch_capabilities = chosen.arch_capabilities_value()
     config.cpuid_count = len(rows)
     for index, row in enumerate(rows):

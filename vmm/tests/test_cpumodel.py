@@ -38,13 +38,14 @@ def test_every_model_is_sound(name: str) -> None:
     assert all(0 <= value < 1 << 32 for row in table for value in row)
     leaves = {row.leaf for row in table}
     by_key = {row[:2]: row for row in table}
-    assert max(leaf for leaf in leaves if leaf < 0x40000000) == by_key[0, 0].eax
-    assert max(leaves) == by_key[0x80000000, 0].eax
-    # What a 64-bit kernel cannot do without, and what the project promises of every model.
-    for feature in ("LM", "NX", "PAE", "SSE2", "CX8", "CMOV", "FXSR", "MSR", "TSC", "APIC", "SYSCALL"):
-        assert model.has(feature), feature
-    for feature in ("VMX", "X2APIC", "LA57"):
-        assert not model.has(feature), feature
+    assert max(leaf for leaf in leaves if leaf < 0x40000000) <= by_key[0, 0].eax == model.max_leaf
+    if model.max_extended_leaf:
+        assert max(leaves) == by_key[0x80000000, 0].eax
+    else:
+        assert max(leaves) < 0x80000000
+    if model.has("LM"):  # what a 64-bit kernel cannot do without
+        assert all(model.has(name) for name in ("NX", "PAE", "SSE2", "CX8", "CMOV", "FXSR", "MSR", "TSC", "SYSCALL"))
+    assert not any(model.has(name) for name in ("VMX", "X2APIC", "LA57"))
 
 
 def test_the_default_model() -> None:
@@ -105,6 +106,25 @@ def test_host_is_max_without_what_the_host_lacks() -> None:
         assert names <= full.features[register]
 
 
+def test_an_amd_model() -> None:
+    """It repeats leaf 1's bits, has the first level's caches in 80000005H, and none of Intel's leaves."""
+    table = {row[:2]: row for row in cpumodel.load("opteron").cpuid()}
+    assert table[0, 0][3:] == (0x68747541, 0x444D4163, 0x69746E65)
+    assert table[0x80000001, 0].eax == table[1, 0].eax == 0x00100F23
+    repeated = 0x0183F3FF
+    assert table[0x80000001, 0].edx & repeated == table[1, 0].edx & repeated
+    assert table[0x80000005, 0].ecx >> 24 == 64
+    assert not {2, 4, 0xB} & {leaf for leaf, _ in table}
+
+
+@pytest.mark.parametrize(("name", "generation"), [("8086", 86), ("286", 286), ("386", 386), ("486", 486)])
+def test_old_models(name: str, generation: int) -> None:
+    model = cpumodel.load(name)
+    assert model.generation == generation
+    assert [row.leaf for row in model.cpuid()] == list(range(model.max_leaf + 1))
+    assert cpumodel.load("max").generation == 686
+
+
 # ---- what is added and taken away, and what the host lacks ----
 
 
@@ -112,6 +132,8 @@ def test_features_by_sign() -> None:
     model = cpumodel.load("x86-64-v2,+BMI1,-pcid,+umip")
     assert model.has("BMI1") and model.has("UMIP") and not model.has("PCID")
     assert model.has("SSE4_2") and not model.has("BMI2")
+    assert cpumodel.load("pentium3,+RDSEED").max_leaf == 7, "what has to be shown is"
+    assert cpumodel.load("pentium3,+NX").max_extended_leaf == 0x80000001
 
 
 @pytest.mark.parametrize(
@@ -168,9 +190,9 @@ def test_a_host_that_shows_no_x86_processor(cpuinfo: str) -> None:
         cpumodel.host_model(cpuinfo)
 
 
-@pytest.mark.parametrize("name", ["pentium", "", "../x86-64-v2", "x86-64-v2.toml", "HOST"])
+@pytest.mark.parametrize("name", ["pentium4", "", "../x86-64-v2", "x86-64-v2.toml", "HOST"])
 def test_an_unknown_model_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(SpecError, match=r"unknown CPU model '.*' \(known: x86-64-v2, max, host\)$"):
+    with pytest.raises(SpecError, match=r"unknown CPU model '.*' \(known: x86-64-v2, .*, max, .*, host\)$"):
         cpumodel.load(name)
 
 
@@ -187,6 +209,8 @@ DEFAULT = (cpumodel.MODELS / "x86-64-v2.toml").read_text()
         ("family = 6", "family = true", "key 'family' must be int, not True"),
         ("family = 6", 'family = "6"', "key 'family' must be int, not '6'"),
         ("stepping = 10", "stepping = -1", "key 'stepping' is -1"),
+        ("stepping = 10", "stepping = 10\ngeneration = 500", "key 'generation' is 500, not one of 86, 186, "),
+        ("stepping = 10", "stepping = 10\nmax_leaf = 0x17", "key 'max_leaf' is 23, not 0 to 22"),
         ("stepping = 10", "stepping = 10\nturbo = 1", "unknown key 'turbo'"),
         ('vendor = "GenuineIntel"', 'vendor = "Genuine Intel"', "key 'vendor' is longer than 12 characters"),
         ('vendor = "GenuineIntel"', 'vendor = "Genüin"', "must be ASCII"),

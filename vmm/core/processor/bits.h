@@ -58,6 +58,7 @@
 #define RFLAGS_OF (1u << 11)
 #define RFLAGS_IOPL (3u << 12)
 #define RFLAGS_NT (1u << 14)
+#define FLAGS_8086 0xf000u /* of its FLAGS, always set */
 #define RFLAGS_RF (1u << 16)
 #define RFLAGS_VM (1u << 17)
 #define RFLAGS_AC (1u << 18)

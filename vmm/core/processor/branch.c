@@ -97,7 +97,7 @@ static unsigned set_up_branch(struct decode *d)
         return 3;
     op->imm = 0;
     if ((d->mode & MODE_CODE) == MODE_CODE64)
-        return 0;
+        return op->size == 8 ? 0 : 2;
     return (d->mode & (MODE_CODE | MODE_FLAT)) == (MODE_CODE32 | MODE_FLAT) && op->size == 4 ? 1 : 2;
 }
 
@@ -237,7 +237,7 @@ static HANDLER(call_indirect)
 {
     uint64_t target = indirect_target(cpu, op);
     check_target(cpu, op, target);
-    if (cpu->mode & MODE_CODE64)
+    if (op->size == 8)
         push_wide(cpu, op);
     else
         push_legacy(cpu, op);
@@ -278,7 +278,7 @@ static HANDLER(ret_legacy)
 
 bool set_up_ret(struct decode *d)
 {
-    d->op->fn = (d->mode & MODE_CODE) == MODE_CODE64 ? ret_wide : ret_legacy;
+    d->op->fn = d->op->size == 8 ? ret_wide : ret_legacy;
     return true;
 }
 
@@ -301,9 +301,7 @@ static inline __attribute__((always_inline)) const struct op *loop(struct proces
     }
     if (!taken)
         NEXT;
-    if ((cpu->mode & MODE_CODE) == MODE_CODE64)
-        return branch_wide(cpu, op);
-    return branch_legacy(cpu, op);
+    return op->size == 8 ? branch_wide(cpu, op) : branch_legacy(cpu, op);
 }
 
 static HANDLER(loop_ne)

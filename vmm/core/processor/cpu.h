@@ -202,6 +202,9 @@ struct processor {
     uint16_t host_fcw;
 
     uint64_t features[2]; /* enum feature, from the CPU model */
+    uint16_t cpu_generation; /* enum */
+    bool amd;             /* the vendor, where it decides (docs/vendors.md) */
+    uint32_t rflags_optional; /* of AC and ID, those that can be set */
     uint8_t physical_bits;
     const struct machine_config *model;
     struct machine_config config;
@@ -235,7 +238,8 @@ struct processor {
     X(INVPCID, 7, 0, 1, 10) X(RDSEED, 7, 0, 1, 18) X(ADX, 7, 0, 1, 19) X(SMAP, 7, 0, 1, 20)                            \
     X(CLFLUSHOPT, 7, 0, 1, 23) X(CLWB, 7, 0, 1, 24) X(SHA, 7, 0, 1, 29) X(AVX2, 7, 0, 1, 5) X(LA57, 7, 0, 2, 16)       \
     X(UMIP, 7, 0, 2, 2) X(PKU, 7, 0, 2, 3) X(RDPID, 7, 0, 2, 22) X(SPEC_CTRL, 7, 0, 3, 26) X(ARCH_CAPABILITIES, 7, 0, 3, 29)              \
-    X(XSAVEOPT, 13, 1, 0, 0) X(XSAVEC, 13, 1, 0, 1) X(XGETBV1, 13, 1, 0, 2) X(XSAVES, 13, 1, 0, 3)                                            \
+    X(XSAVEOPT, 13, 1, 0, 0) X(XSAVEC, 13, 1, 0, 1) X(XGETBV1, 13, 1, 0, 2) X(XSAVES, 13, 1, 0, 3)                     \
+    X(XSAVEERPTR, 0x80000008, 0, 1, 2)                                                                                 \
     X(LAHF64, 0x80000001, 0, 2, 0) X(LZCNT, 0x80000001, 0, 2, 5) X(PREFETCHW, 0x80000001, 0, 2, 8)                     \
     X(SYSCALL, 0x80000001, 0, 3, 11) X(NX, 0x80000001, 0, 3, 20) X(PAGE1GB, 0x80000001, 0, 3, 26)                      \
     X(RDTSCP, 0x80000001, 0, 3, 27) X(LM, 0x80000001, 0, 3, 29) X(INVARIANT_TSC, 0x80000007, 0, 3, 8)
@@ -250,6 +254,12 @@ enum feature {
 static inline bool has_feature(const struct processor *cpu, enum feature f)
 {
     return cpu->features[f / 64] >> (f % 64) & 1;
+}
+
+/* A generation that real mode is all of: PUSH SP and the upper bits of FLAGS are different. */
+static inline bool before_286(const struct processor *cpu)
+{
+    return unlikely(cpu->cpu_generation < CPU_286);
 }
 
 /* ---- modes ---- */

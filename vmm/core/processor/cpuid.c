@@ -25,12 +25,12 @@ static bool has_subleaves(uint32_t leaf)
     }
 }
 
-/* Leaves beyond the last one of their range read as the highest basic leaf. */
+/* Leaves beyond the last one of their range read as the highest basic leaf; AMD's as zeros. */
 static uint32_t clamp(const struct processor *cpu, uint32_t leaf)
 {
     const struct cpuid_leaf *basic = find_row(cpu, 0, 0), *range = find_row(cpu, leaf & 0xffff0000, 0);
     uint32_t last = basic ? basic->eax : 0;
-    if (leaf <= last || (leaf >> 16 && range && leaf <= range->eax))
+    if (cpu->amd || leaf <= last || (leaf >> 16 && range && leaf <= range->eax))
         return leaf;
     return last;
 }

@@ -27,13 +27,31 @@ static int64_t take_signed(struct decode *d, unsigned size)
 
 /* ---- prefixes and opcode ---- */
 
+/* Before the 386 64h to 67h are no prefixes; F1h is LOCK. */
+static uint8_t old_prefix(const struct processor *cpu, uint8_t byte)
+{
+    if (byte >= 0x64 && byte <= 0x67)
+        return 0x90;
+    return byte == 0xf1 && before_286(cpu) ? 0xf0 : byte;
+}
+
+/* The 8086 decodes no more of an opcode than it needs. */
+static uint8_t alias_8086(uint8_t opcode)
+{
+    if ((opcode & 0xf0) == 0x60)
+        return opcode + 0x10; /* Jcc */
+    if (opcode == 0xc0 || opcode == 0xc1 || opcode == 0xc8 || opcode == 0xc9)
+        return opcode + 2; /* RET */
+    return opcode;
+}
+
 static void read_prefixes(struct decode *d)
 {
     bool code64 = (d->mode & MODE_CODE) == MODE_CODE64;
-    bool address_override = false;
+    bool address_override = false, old = d->cpu->cpu_generation < CPU_386;
     for (;;) {
         uint8_t byte = take(d, 1);
-        switch (d->truncated ? 0x90 : byte) {
+        switch (d->truncated ? 0x90 : unlikely(old) ? old_prefix(d->cpu, byte) : byte) {
         case 0x26: case 0x2e: case 0x36: case 0x3e: /* ES CS SS DS: without effect in 64-bit code */
             if (!code64) {
                 d->segment = byte >> 3 & 3;
@@ -60,6 +78,11 @@ static void read_prefixes(struct decode *d)
         d->rex = 0; /* counts only right before the opcode */
     }
 done:
+    if (unlikely(d->cpu->cpu_generation < CPU_186)) {
+        d->opcode = alias_8086(d->opcode);
+        d->address_size = 2;
+        return; /* 0Fh is POP CS */
+    }
     if (code64)
         d->address_size = address_override ? 4 : 8;
     else
@@ -230,13 +253,54 @@ static const struct opcode *find_row(struct decode *d)
 static unsigned operand_size(const struct decode *d, uint32_t attributes)
 {
     if ((d->mode & MODE_CODE) == MODE_CODE64) {
-        if (d->rex & 8 || attributes & A_FORCE64)
+        if (attributes & A_FORCE64)
+            return d->cpu->amd && d->operand16 && !(d->rex & 8) ? 2 : 8; /* Intel's ignore 66h */
+        if (d->rex & 8)
             return 8;
         if (d->operand16)
             return 2;
         return attributes & A_DEFAULT64 ? 8 : 4;
     }
     return ((d->mode & MODE_CODE) == MODE_CODE32) != d->operand16 ? 4 : 2;
+}
+
+/* Opcodes that CPUID does not name and that not every processor has: the generation that began them. */
+static const struct {
+    uint8_t map, first, last;
+    uint16_t generation;
+} generations[] = {
+    {MAP_ONE, 0x60, 0x62, CPU_186}, /* PUSHA, POPA, BOUND */
+    {MAP_ONE, 0x63, 0x63, CPU_286}, /* ARPL */
+    {MAP_ONE, 0x68, 0x6f, CPU_186}, /* PUSH and IMUL of immediates, INS, OUTS */
+    {MAP_ONE, 0xc0, 0xc1, CPU_186}, /* shifts by immediates */
+    {MAP_ONE, 0xc8, 0xc9, CPU_186}, /* ENTER, LEAVE */
+    {MAP_ONE, 0xf1, 0xf1, CPU_386}, /* ICEBP */
+    {MAP_0F, 0x00, 0x07, CPU_286},
+    {MAP_0F, 0x08, 0x09, CPU_486}, /* INVD, WBINVD */
+    {MAP_0F, 0x0d, 0x0d, CPU_686},
+    {MAP_0F, 0x18, 0x1f, CPU_686}, /* hints */
+    {MAP_0F, 0x20, 0x23, CPU_386}, /* MOV CR, DR */
+    {MAP_0F, 0x33, 0x33, CPU_686}, /* RDPMC */
+    {MAP_0F, 0x80, 0xa1, CPU_386},
+    {MAP_0F, 0xa2, 0xa2, CPU_486}, /* CPUID */
+    {MAP_0F, 0xa3, 0xa9, CPU_386},
+    {MAP_0F, 0xaa, 0xaa, CPU_486}, /* RSM */
+    {MAP_0F, 0xab, 0xaf, CPU_386},
+    {MAP_0F, 0xb0, 0xb1, CPU_486}, /* CMPXCHG */
+    {MAP_0F, 0xb2, 0xbf, CPU_386},
+    {MAP_0F, 0xc0, 0xc1, CPU_486}, /* XADD */
+    {MAP_0F, 0xc8, 0xcf, CPU_486}, /* BSWAP */
+};
+
+static bool is_of_generation(const struct decode *d)
+{
+    bool moves_segment = d->map == MAP_ONE && (d->opcode == 0x8c || d->opcode == 0x8e);
+    if (moves_segment && (d->modrm >> 3 & 7) > DS && d->cpu->cpu_generation < CPU_386)
+        return false;
+    for (unsigned i = 0; i < sizeof generations / sizeof *generations; i++)
+        if (d->map == generations[i].map && d->opcode >= generations[i].first && d->opcode <= generations[i].last)
+            return d->cpu->cpu_generation >= generations[i].generation;
+    return true;
 }
 
 static bool exists(const struct decode *d)
@@ -246,6 +310,7 @@ static bool exists(const struct decode *d)
     bool code64 = (d->mode & MODE_CODE) == MODE_CODE64, memory = d->op->form & FORM_MEMORY;
     return row->name && !(code64 ? a & A_NO64 : a & A_ONLY64) &&
            !(row->feature && !has_feature(d->cpu, row->feature - 1)) &&
+           (likely(d->cpu->cpu_generation >= CPU_686) || is_of_generation(d)) &&
            !(a & A_PROTECTED && d->mode & MODE_UNPROTECTED) && !(a & A_MEMORY && !memory) &&
            !(a & A_REGISTER && memory) && !(d->lock && !(a & A_LOCK && memory));
 }

@@ -51,7 +51,7 @@ static void deliver_real(struct processor *cpu, const struct event *event, const
     if (event->vector * 4u + 3 > cpu->s.idt_limit)
         raise_gate(cpu, VECTOR_GP, event);
     uint32_t entry = mmu_system_read(cpu, NULL, cpu->s.idt_base + event->vector * 4, 4);
-    uint16_t frame[3] = {from->rflags, cpu->s.seg[CS].selector, from->rip};
+    uint16_t frame[3] = {from->rflags | (before_286(cpu) ? FLAGS_8086 : 0), cpu->s.seg[CS].selector, from->rip};
     uint64_t sp = cpu->s.registers.gpr[RSP];
     if ((entry & 0xffff) > cpu->s.seg[CS].limit)
         raise_zero(cpu, NULL, VECTOR_GP);

@@ -290,6 +290,16 @@ unsigned fpu_xmm_bytes(const struct processor *cpu)
 }
 
 /* With REX.W FIP and FDP have 64 bits, else 32 and a selector, which is deprecated. */
+bool fpu_has_pointers(const struct processor *cpu, uint16_t fsw)
+{
+    return !cpu->amd || has_feature(cpu, FEATURE_XSAVEERPTR) || fsw & FSW_ES;
+}
+
+void fpu_write_control(struct processor *cpu, const struct op *op, uint64_t linear, const struct fxsave *image)
+{
+    fpu_write_area(cpu, op, linear, image, fpu_has_pointers(cpu, image->fsw) ? FXSAVE_MXCSR : FXSAVE_FOP);
+}
+
 void fpu_compose(const struct processor *cpu, const struct op *op, struct fxsave *image)
 {
     *image = FPU(cpu);
@@ -307,9 +317,11 @@ void fpu_restore_x87(struct processor *cpu, const struct op *op, const struct fx
     f->fcw = fcw_settled(image->fcw);
     f->fsw = image->fsw;
     f->ftw = image->ftw;
-    f->fop = image->fop & 0x7ff;
-    f->fip = op->size == 8 ? image->fip : (uint32_t)image->fip;
-    f->fdp = op->size == 8 ? image->fdp : (uint32_t)image->fdp;
+    if (fpu_has_pointers(cpu, image->fsw)) {
+        f->fop = image->fop & 0x7ff;
+        f->fip = op->size == 8 ? image->fip : (uint32_t)image->fip;
+        f->fdp = op->size == 8 ? image->fdp : (uint32_t)image->fdp;
+    }
     for (unsigned i = 0; i < 8; i++) {
         memcpy(f->st[i], image->st[i], 10);
         memset(f->st[i] + 10, 0, 6);
@@ -332,7 +344,8 @@ static __attribute__((noinline)) void fxsave(struct processor *cpu, const struct
     mmu_probe(cpu, op, linear, 512, op->seg, true);
     fpu_leave(cpu);
     fpu_compose(cpu, op, &image);
-    fpu_write_area(cpu, op, linear, &image, FXSAVE_XMM + fpu_xmm_bytes(cpu));
+    fpu_write_control(cpu, op, linear, &image);
+    fpu_write_area(cpu, op, linear + FXSAVE_MXCSR, &image.mxcsr, FXSAVE_XMM - FXSAVE_MXCSR + fpu_xmm_bytes(cpu));
 }
 
 static __attribute__((noinline)) bool fxrstor(struct processor *cpu, const struct op *op)

@@ -80,6 +80,7 @@ void fpu_demand_mmx(struct processor *cpu, const struct op *op);
 
 /* ---- memory areas: FXSAVE (fpu.c), XSAVE (xsave.c) ---- */
 
+#define FXSAVE_FOP 6u
 #define FXSAVE_MXCSR 24u /* behind FCW ... FDP */
 #define FXSAVE_ST 32u
 #define FXSAVE_XMM 160u
@@ -96,6 +97,11 @@ void fpu_compose(const struct processor *cpu, const struct op *op, struct fxsave
 void fpu_restore_x87(struct processor *cpu, const struct op *op, const struct fxsave *image);
 /* Bytes of an area with all that is enabled, for CPUID: standard or compacted. */
 uint32_t xsave_size(const struct processor *cpu, bool compacted);
+/* Do FXSAVE and XSAVE store FOP, FIP and FDP, and FXRSTOR and XRSTOR load them, with this FSW? AMD's processors without
+ * XSaveErPtr do with an unmasked error only. */
+bool fpu_has_pointers(const struct processor *cpu, uint16_t fsw);
+/* The first 24 bytes, as far as they are stored. */
+void fpu_write_control(struct processor *cpu, const struct op *op, uint64_t linear, const struct fxsave *image);
 /* The end of an instruction that ends its trace. */
 const struct op *fpu_finish(struct processor *cpu, const struct op *op, bool mode_changed);
 

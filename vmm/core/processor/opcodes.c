@@ -175,6 +175,7 @@ const struct opcode opcode_table[4][256] = {
         [0x06] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)}, [0x07] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         ALU_SIX(0x08, "or", ALU_OR, A_LOCK),
         [0x0e] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)},
+        [0x0f] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)}, /* of the 8086 */
         ALU_SIX(0x10, "adc", ALU_ADC, A_LOCK),
         [0x16] = {ROW("push", A_NO64, set_up_push_seg, IMM_NONE, 0)}, [0x17] = {ROW("pop", A_NO64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},
         ALU_SIX(0x18, "sbb", ALU_SBB, A_LOCK),

@@ -121,9 +121,11 @@ void descriptor_set_busy(struct processor *cpu, const struct op *op, struct desc
 
 /* ---- loads ---- */
 
-static void set_null(struct vcpu_segment *s, uint16_t selector)
+/* AMD's processors keep base and limit. */
+static void set_null(const struct processor *cpu, struct vcpu_segment *s, uint16_t selector)
 {
-    *s = (struct vcpu_segment){.access = AR_UNUSABLE, .selector = selector};
+    *s = (struct vcpu_segment){.access = AR_UNUSABLE, .selector = selector, .base = cpu->amd ? s->base : 0,
+                               .limit = cpu->amd ? s->limit : 0};
 }
 
 void load_segment_real(struct processor *cpu, unsigned seg, uint16_t selector)
@@ -158,7 +160,7 @@ static void load_stack_segment(struct processor *cpu, const struct op *op, uint1
     if (is_null(selector)) {
         if (!code64(cpu) || cpu->s.cpl == 3 || (selector & 3) != cpu->s.cpl)
             raise_zero(cpu, op, VECTOR_GP);
-        set_null(&cpu->s.seg[SS], selector);
+        set_null(cpu, &cpu->s.seg[SS], selector);
         cpu->s.seg[SS].access |= (uint32_t)cpu->s.cpl << AR_DPL_SHIFT; /* SS.DPL is CPL (SDM vol. 3, 25.4.1) */
         return;
     }
@@ -176,7 +178,7 @@ void load_segment(struct processor *cpu, const struct op *op, unsigned seg, uint
         return;
     }
     if (is_null(selector)) {
-        set_null(&cpu->s.seg[seg], selector);
+        set_null(cpu, &cpu->s.seg[seg], selector);
         return;
     }
     struct descriptor d;

@@ -83,10 +83,21 @@ static bool stack_operation(struct decode *d, const handler table[4])
     return true;
 }
 
+/* What SP becomes, not what it was. */
+static HANDLER(push_sp_8086)
+{
+    push16(cpu, op, (uint16_t)cpu->s.registers.gpr[RSP] - 2);
+    NEXT;
+}
+
 bool set_up_push(struct decode *d)
 {
     static const handler table[4] = BY_WORD(push_r);
     d->op->src = GPR_OFFSET((d->opcode & 7) | (d->rex & 1) << 3);
+    if (before_286(d->cpu) && d->opcode == 0x54) {
+        d->op->fn = push_sp_8086;
+        return true;
+    }
     return stack_operation(d, table);
 }
 

@@ -18,6 +18,8 @@ static uint32_t row_register(const struct processor *cpu, uint32_t leaf, uint32_
     return 0;
 }
 
+#define VENDOR_AMD_EBX 0x68747541 /* "Auth" of AuthenticAMD */
+
 void cpu_set_model(struct processor *cpu, const struct machine_config *config)
 {
     static const struct {
@@ -37,6 +39,9 @@ void cpu_set_model(struct processor *cpu, const struct machine_config *config)
         uint64_t bit = row_register(cpu, table[i].leaf, table[i].subleaf, table[i].which) >> table[i].bit & 1;
         cpu->features[i / 64] |= bit << i % 64;
     }
+    cpu->cpu_generation = cpu->config.generation ? cpu->config.generation : CPU_686;
+    cpu->amd = row_register(cpu, 0, 0, 1) == VENDOR_AMD_EBX;
+    cpu->rflags_optional = cpu->cpu_generation >= CPU_486 ? RFLAGS_AC | RFLAGS_ID : 0;
     unsigned bits = row_register(cpu, 0x80000008, 0, 0) & 0xff;
     cpu->physical_bits = bits >= 32 && bits <= 52 ? bits : 36;
 }

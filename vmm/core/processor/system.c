@@ -202,11 +202,15 @@ HANDLER(op_ltr)
 #define CR0_DEFINED                                                                                                    \
     (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 
+#define CR0_386 (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_PG)
+
 HELPER void write_cr0(struct processor *cpu, const struct op *op, uint64_t value)
 {
     uint64_t efer = cpu->s.efer;
     if (value >> 32)
         raise_gp(cpu, op, 0);
+    if (cpu->cpu_generation < CPU_486)
+        value &= CR0_386 | (vmx_non_root(cpu) ? CR0_NE | CR0_NW | CR0_CD : 0); /* what VMX operation fixes */
     value = (value & CR0_DEFINED) | CR0_ET;
     uint64_t changed = cpu->s.cr0 ^ value;
     if ((value & CR0_PG && !(value & CR0_PE)) || (value & CR0_NW && !(value & CR0_CD)) || !vmx_cr0_allowed(cpu, value))
@@ -299,9 +303,15 @@ static void write_cr8(struct processor *cpu, const struct op *op, uint64_t value
         cpu->leave = LEAVE_KICK;
 }
 
+/* Late 486s have it, with VME. */
+static bool has_cr4(const struct processor *cpu)
+{
+    return cpu->cpu_generation >= CPU_586 || has_feature(cpu, FEATURE_VME);
+}
+
 bool set_up_control_register(struct decode *d)
 {
-    return d->reg <= 8 && 0x11d >> d->reg & 1;
+    return d->reg <= 8 && 0x11d >> d->reg & 1 && (d->reg != 4 || has_cr4(d->cpu));
 }
 
 static unsigned control_register(struct processor *cpu, const struct op *op)
@@ -465,6 +475,8 @@ HANDLER(op_pushf)
     bool virtual = unlikely(v86_mode(cpu)) && v86_flags_are_virtual(cpu, op, op->size);
     uint64_t sp = cpu->s.registers.gpr[RSP] - op->size, linear = stack_linear(cpu, op, sp, op->size, true);
     uint64_t value = virtual ? v86_flags_stored(cpu) : rflags_read(cpu) & ~(uint64_t)(RFLAGS_VM | RFLAGS_RF);
+    if (before_286(cpu))
+        value |= FLAGS_8086;
     if (op->size == 8)
         store64(cpu, op, linear, value, SS);
     else if (op->size == 4)
@@ -484,7 +496,7 @@ HANDLER(op_popf)
             : op->size == 4 ? load32(cpu, op, linear, SS)
                             : load16(cpu, op, linear, SS);
     if (op->size != 2)
-        mask |= RFLAGS_AC | RFLAGS_ID;
+        mask |= cpu->rflags_optional;
     if (cpu->s.cpl <= iopl(cpu))
         mask |= RFLAGS_IF;
     if (cpu->s.cpl == 0)

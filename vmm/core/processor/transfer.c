@@ -338,7 +338,7 @@ static uint64_t iret_flags(const struct processor *cpu, unsigned size)
     unsigned iopl = cpu->s.system_flags >> 12 & 3;
     uint64_t mask = RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT;
     if (size > 2)
-        mask |= RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
+        mask |= RFLAGS_RF | cpu->rflags_optional;
     if (cpu->s.cpl <= iopl)
         mask |= RFLAGS_IF;
     if (cpu->s.cpl == 0) {
@@ -462,35 +462,53 @@ static struct vcpu_segment flat(uint16_t selector, uint32_t access, unsigned dpl
     return (struct vcpu_segment){0, 0xffffffff, access | dpl << AR_DPL_SHIFT, (selector & 0xfffc) | dpl};
 }
 
+/* Intel's processors have SYSCALL and SYSRET in 64-bit code only, AMD's in protected mode. */
+static bool has_syscall(const struct processor *cpu)
+{
+    return cpu->s.efer & EFER_SCE && (code64(cpu) || (cpu->amd && !(cpu->mode & MODE_UNPROTECTED)));
+}
+
 HANDLER(op_syscall)
 {
-    if (unlikely(!(cpu->s.efer & EFER_SCE) || !code64(cpu)))
+    if (unlikely(!has_syscall(cpu)))
         raise_ud(cpu, op);
     refuse_when_emulating(cpu, op);
-    uint64_t old_flags = cpu->s.system_flags, rflags = rflags_read(cpu);
+    bool wide = long_mode(cpu);
+    uint64_t old_flags = cpu->s.system_flags, rflags = rflags_read(cpu), target = cpu->s.lstar;
     uint16_t selector = cpu->s.star >> 32;
-    cpu->s.registers.gpr[RCX] = cpu->s.rip + op->offset + op->length;
-    cpu->s.registers.gpr[R11] = rflags & ~(uint64_t)RFLAGS_RF;
-    rflags_write(cpu, rflags & ~cpu->s.fmask & ~(uint64_t)RFLAGS_RF);
-    cpu->s.seg[CS] = flat(selector & 0xfffc, FLAT_CODE64, 0);
+    cpu->s.registers.gpr[RCX] = next_rip(cpu, op);
+    if (likely(wide)) {
+        cpu->s.registers.gpr[R11] = rflags & ~(uint64_t)RFLAGS_RF;
+        rflags_write(cpu, rflags & ~cpu->s.fmask & ~(uint64_t)RFLAGS_RF);
+        if (unlikely(!code64(cpu)))
+            target = cpu->s.cstar;
+    } else {
+        rflags_write(cpu, rflags & ~(uint64_t)(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF));
+        target = (uint32_t)cpu->s.star;
+    }
+    cpu->s.seg[CS] = flat(selector & 0xfffc, wide ? FLAT_CODE64 : FLAT_CODE32, 0);
     cpu->s.seg[SS] = flat((selector & 0xfffc) + 8, FLAT_DATA32, 0);
     cpu->s.cpl = 0;
-    cpu->s.rip = cpu->s.lstar;
+    cpu->s.rip = target;
     cpu_update(cpu);
     return resume(cpu, old_flags);
 }
 
 HANDLER(op_sysret)
 {
-    if (unlikely(!(cpu->s.efer & EFER_SCE) || !code64(cpu)))
+    if (unlikely(!has_syscall(cpu)))
         raise_ud(cpu, op);
     uint64_t rcx = cpu->s.registers.gpr[RCX];
-    if (unlikely(cpu->s.cpl != 0 || (op->size == 8 && !canonical(rcx))))
+    /* On AMD's an address that is not canonical faults when it is fetched from, at CPL 3. */
+    if (unlikely(cpu->s.cpl != 0 || (op->size == 8 && !canonical(rcx) && !cpu->amd)))
         raise_gp(cpu, op, 0);
     refuse_when_emulating(cpu, op);
     uint64_t old_flags = cpu->s.system_flags;
     uint16_t selector = cpu->s.star >> 48;
-    rflags_write(cpu, cpu->s.registers.gpr[R11] & 0x3c7fd7);
+    if (likely(long_mode(cpu)))
+        rflags_write(cpu, cpu->s.registers.gpr[R11] & 0x3c7fd7);
+    else
+        cpu->s.system_flags |= RFLAGS_IF;
     cpu->s.seg[CS] = op->size == 8 ? flat(selector + 16, FLAT_CODE64, 3) : flat(selector, FLAT_CODE32, 3);
     cpu->s.seg[SS] = flat(selector + 8, FLAT_DATA32, 3);
     cpu->s.cpl = 3;
@@ -499,8 +517,16 @@ HANDLER(op_sysret)
     return resume(cpu, old_flags);
 }
 
+/* Not in AMD's long mode. */
+static void demand_sysenter(struct processor *cpu, const struct op *op)
+{
+    if (cpu->amd && long_mode(cpu))
+        raise_ud(cpu, op);
+}
+
 HANDLER(op_sysenter)
 {
+    demand_sysenter(cpu, op);
     if (!protected_mode(cpu) || is_null(cpu->s.sysenter_cs))
         raise_gp(cpu, op, 0);
     refuse_when_emulating(cpu, op);
@@ -521,6 +547,7 @@ HANDLER(op_sysexit)
 {
     uint64_t rip = cpu->s.registers.gpr[RDX], rsp = cpu->s.registers.gpr[RCX];
     bool wide = op->size == 8;
+    demand_sysenter(cpu, op);
     if (!protected_mode(cpu) || is_null(cpu->s.sysenter_cs) || cpu->s.cpl != 0)
         raise_gp(cpu, op, 0);
     if (wide && (!canonical(rip) || !canonical(rsp)))

@@ -82,7 +82,7 @@ static uint64_t cr4_supported(const struct processor *cpu)
         {FEATURE_SMEP, CR4_SMEP},         {FEATURE_SMAP, CR4_SMAP},
         {FEATURE_PKU, CR4_PKE},
     };
-    uint64_t bits = CR4_MCE | CR4_PCE;
+    uint64_t bits = CR4_MCE | CR4_PCE | CR4_PAE; /* of root's 64-bit code, whatever the model */
     for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++)
         if (has_feature(cpu, table[i].feature))
             bits |= table[i].bits;

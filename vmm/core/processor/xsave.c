@@ -126,7 +126,7 @@ static void write_legacy(struct processor *cpu, const struct op *op, uint64_t li
     struct fxsave image;
     fpu_compose(cpu, op, &image);
     if (written & XCR0_X87) {
-        fpu_write_area(cpu, op, linear, &image, FXSAVE_MXCSR);
+        fpu_write_control(cpu, op, linear, &image);
         fpu_write_area(cpu, op, linear + FXSAVE_ST, image.st, FXSAVE_XMM - FXSAVE_ST);
     }
     if (mxcsr)
