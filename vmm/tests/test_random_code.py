@@ -1,6 +1,6 @@
 """Random code in every mode: no crash, no hang, no lost count, and the hypervisor changes nothing.
 
-BRINGUP_RANDOM_INSTRUCTIONS sets how many instructions are run in all (`tox -e soak` runs 10^8 under the sanitizers),
+BRINGUP_RANDOM_INSTRUCTIONS sets how many instructions are run in all (`tox -e soak` runs 10^9 under the sanitizers),
 BRINGUP_RANDOM_SEED with which program of a mode to begin.
 """
 
@@ -61,12 +61,16 @@ def stretch(machine: Machine, mode: Mode, seed: int) -> tuple[ExitKind, int, int
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_random_code(mode: Mode) -> None:
     done, seed = 0, FIRST_SEED
-    with Machine(SPEC) as vtx, Machine(replace(SPEC, accel=Accel.BARE)) as bare:
-        while done < INSTRUCTIONS // len(MODES):
-            results = stretch(vtx, mode, seed), stretch(bare, mode, seed)
-            assert results[0] == results[1], f"{mode.name}, seed {seed}: {results}"
-            done += 2 * results[0][1] + 2
-            seed += 1
+    while done < INSTRUCTIONS // len(MODES):
+        with Machine(SPEC) as vtx, Machine(replace(SPEC, accel=Accel.BARE)) as bare:
+            alike = True
+            while alike and done < INSTRUCTIONS // len(MODES):
+                results = stretch(vtx, mode, seed), stretch(bare, mode, seed)
+                assert results[0] == results[1], f"{mode.name}, seed {seed}: {results}"
+                done += 2 * results[0][1] + 2
+                seed += 1
+                # A program that AIR ended did so at some moment of the host's: clocks and RAM are no longer the same.
+                alike = results[0][0] != ExitKind.AIR
 
 
 @pytest.mark.parametrize("accel", Accel, ids=lambda accel: accel.name)
