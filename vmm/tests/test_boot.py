@@ -100,6 +100,10 @@ def test_a_kernel_without_a_64_bit_entry_starts_at_startup_32(tmp_path: Path) ->
     assert at(image, number(image, linux.BOOT_PARAMS + linux.ACPI_RSDP_ADDR, 8), 8) == b"RSD PTR "
 
 
+def test_the_last_paragraph_of_a_kernel_may_be_short() -> None:
+    assert bytes(linux.parse(memoryview(bzimage()[:-15]), Path("short")).payload) == PAYLOAD[:-15]
+
+
 @pytest.mark.parametrize(
     ("changes", "load", "room", "initrd_maximum", "command_line_maximum"),
     [
