@@ -553,6 +553,29 @@ def test_usage_errors_are_one_line_and_status_2(
     assert errors.endswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "complaint"),
+    [
+        (b"MZ" + bytes(5000), [], "is neither a Linux bzImage nor a multiboot image"),
+        (struct.pack("<3I", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF), [], "is not an ELF file"),
+        (struct.pack("<8I", 0x1BADB002, 1 << 16, -0x1BAEB002 & 0xFFFFFFFF, *[0xFFFFF000] * 5), [], "0xfffff000"),
+        (struct.pack("<8I", 0x1BADB002, 1 << 16, -0x1BAEB002 & 0xFFFFFFFF, *[LOAD] * 2, 0, 0, LOAD), ["--initrd", ","],
+         "--initrd ',': a module has no file name"),
+    ],
+)  # fmt: skip
+def test_kernels_that_cannot_be_booted_are_one_line_and_status_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes, options: list[str], complaint: str
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(content)
+    assert run.main(["--kernel", str(path), *options]) == 2
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert errors.startswith("bringup: ")
+    assert complaint in errors
+    assert errors.count("\n") == 1
+
+
 def test_an_error_of_our_own_is_one_line_and_status_70(
     kernel: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
