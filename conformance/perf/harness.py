@@ -67,6 +67,14 @@ driver.recv(4096)
 """
 
 
+_ECHO = """
+import socket, sys
+line = socket.socket(fileno=int(sys.argv[1]))
+while data := line.recv(64):
+    line.send(data)
+"""
+
+
 class Figure(NamedTuple):
     """A row: what was measured, and the most that it should be, in the same unit."""
 
@@ -138,9 +146,8 @@ def round_trip() -> Iterator[Figure]:
         finally:
             kept.close(10.0)
     yield Figure("round trip of a turn", f"{seconds * 1e6:.1f} us", f"{ROUND_TRIP * 1e6:.0f} us", seconds <= ROUND_TRIP)
-    echo = "import socket, sys\nline = socket.socket(fileno=int(sys.argv[1]))\nwhile data := line.recv(64): line.send(data)"
     near, far = socket.socketpair()
-    with near, subprocess.Popen([sys.executable, "-c", echo, str(far.fileno())], pass_fds=[far.fileno()]):
+    with near, subprocess.Popen([sys.executable, "-c", _ECHO, str(far.fileno())], pass_fds=[far.fileno()]):
         far.close()
         seconds = _best(lambda: near.send(b"x") and near.recv(64))
         near.shutdown(socket.SHUT_RDWR)
