@@ -1,6 +1,7 @@
 """Runs one test on one VMM, as a process; the exit status of isa-debug-exit is its result."""
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from bringup.conformance.kvm_unit_tests.suite import SuiteError, UnitTest
 
 QEMU = "qemu-system-x86_64"
+QEMU_PATIENCE = 180
 TAIL = 64 << 10
 """Bytes of output that are looked at for the reason."""
 
@@ -55,6 +57,8 @@ class Vmm:
     command: Callable[[UnitTest, Path], list[str]]
     module: str
     """The option that gives a module."""
+    patience: float = math.inf
+    """Seconds of host time that a test gets at most, however many it would get here."""
 
 
 def bringup(accel: str) -> Vmm:
@@ -83,7 +87,7 @@ def qemu() -> Vmm:
             *("-serial", "stdio", "-no-reboot", "-kernel", str(image), "-append", test.append),
         ]
 
-    return Vmm("qemu", command, "-initrd")
+    return Vmm("qemu", command, "-initrd", QEMU_PATIENCE)
 
 
 def run(test: UnitTest, vmm: Vmm, folder: Path) -> Result:
@@ -91,13 +95,13 @@ def run(test: UnitTest, vmm: Vmm, folder: Path) -> Result:
     image = test.image(folder)
     if not image.is_file():
         raise SuiteError(f"{test.title}: there is no image {image}")
-    command = vmm.command(test, image)
+    command, seconds = vmm.command(test, image), min(test.seconds, vmm.patience)
     if not test.environment:
-        return run_command(command, test.seconds)
+        return run_command(command, seconds)
     with tempfile.NamedTemporaryFile("w", prefix="environment-") as module:
         module.write("".join(f"{line}\n" for line in test.environment))
         module.flush()
-        return run_command([*command, vmm.module, module.name], test.seconds)
+        return run_command([*command, vmm.module, module.name], seconds)
 
 
 def run_command(command: Sequence[str], seconds: float) -> Result:

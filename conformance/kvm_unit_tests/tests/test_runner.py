@@ -84,6 +84,13 @@ def test_the_environment_is_a_module(tmp_path: Path) -> None:
     assert runner.run(test, vmm, tmp_path).reason == "NR_CPUS=2"
 
 
+def test_a_vmm_may_have_less_time(tmp_path: Path) -> None:
+    (tmp_path / "i386").mkdir()
+    TEST.image(tmp_path).touch()
+    vmm = Vmm("slow", lambda test, image: python("import time; time.sleep(600)"), "--initrd", patience=0.5)
+    assert runner.run(TEST, vmm, tmp_path).outcome is Outcome.HUNG
+
+
 def test_qemu_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SuiteError, match="is not installed; --no-qemu does without"):
