@@ -7,6 +7,8 @@ from typing import Protocol
 
 from . import BootError, Image, linux, map_file, multiboot
 
+GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
+
 
 class Boot(Protocol):
     """A guest that can be put into a machine any number of times."""
@@ -24,4 +26,6 @@ def recognise(kernel: Path, initrd: str | None, append: str) -> Boot:
         return multiboot.MultibootBoot(kernel, multiboot.parse_modules(initrd or ""), append)
     if multiboot.is_multiboot2(data):
         raise BootError(f"the kernel {kernel} is a multiboot 2 image: only multiboot 1 is booted")
+    if bytes(data[:2]) == GZIP:
+        raise BootError(f"the kernel {kernel} is packed with gzip: unpack it first")
     raise BootError(f"the kernel {kernel} is neither a Linux bzImage nor a multiboot image")
