@@ -5,8 +5,10 @@ The cases are made, run and compared by a program in C (oracle.h says what passe
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -45,19 +47,34 @@ def types() -> FFI:
     return ffi
 
 
-def build(program: Path) -> None:
-    """Compiles the oracle, with the processor's sources."""
-    sources = [*sorted((CORE / "processor").glob("*.c")), *sorted(HERE.glob("*.c"))]
-    with TemporaryDirectory() as folder:
+def compile_all(sources: list[Path], folder: Path) -> list[str]:
+    """Objects in `folder`, by all cores."""
 
-        def compile_one(source: Path) -> str:
-            target = f"{folder}/{source.parent.name}-{source.stem}.o"
-            subprocess.run([*COMPILER, *FLAGS, f"-I{CORE}", "-fpie", "-c", "-o", target, str(source)], check=True)
-            return target
+    def compile_one(source: Path) -> str:
+        target = str(folder / f"{source.parent.name}-{source.stem}.o")
+        subprocess.run([*COMPILER, *FLAGS, f"-I{CORE}", "-fpie", "-c", "-o", target, str(source)], check=True)
+        return target
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, sources))
-        subprocess.run([*COMPILER, *FLAGS, *LINK, "-o", str(program), *objects], check=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, sources))
+
+
+def build(program: Path, sources: Path = HERE) -> None:
+    """Makes a program of the C files in `sources` with the processor's, once for all who ask for the same path; the
+    processor is compiled once for all programs of a folder."""
+    with (program.parent / "programs.lock").open("w") as lock, TemporaryDirectory() as name:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if program.exists():
+            return
+        processor, folder = program.parent / "processor.a", Path(name)
+        if not processor.exists():
+            objects = compile_all(sorted((CORE / "processor").glob("*.c")), folder)
+            subprocess.run(["ar", "rc", str(folder / "processor.a"), *objects], check=True)
+            shutil.move(folder / "processor.a", processor)
+        objects = compile_all(sorted(sources.glob("*.c")), folder)
+        made = folder / "program"
+        subprocess.run([*COMPILER, *FLAGS, *LINK, "-o", str(made), *objects, str(processor)], check=True)
+        shutil.move(made, program)
 
 
 def environment() -> dict[str, str]:

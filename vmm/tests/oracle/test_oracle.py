@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 from pathlib import Path
@@ -24,15 +23,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Oracle:
-    """Built once for all of pytest's workers."""
     base = tmp_path_factory.getbasetemp()
-    folder = base if worker_id == "master" else base.parent
-    with (folder / "oracle.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "oracle").exists():
-            build(folder / "oracle.new")
-            (folder / "oracle.new").rename(folder / "oracle")
-    return Oracle(folder / "oracle")
+    program = (base if worker_id == "master" else base.parent) / "oracle"
+    build(program)
+    return Oracle(program)
 
 
 def run(asked: Oracle, seed: int, seconds: float, attempts: int = 0, spoil: bool = False) -> Report:
