@@ -91,7 +91,7 @@ class DeathWatch:
             match = pattern.search(line)
             if match is None:
                 continue
-            title = death.title.format(*(group or "" for group in match.groups()))
+            title = death.title_of(match.groups())
             if death.ends:
                 return Fatality(death, title, line.strip(), at + match.start(), self._channel)
             if note:

@@ -476,6 +476,34 @@ def test_a_conversation_in_turns(kernel: Any, accel: str, disturbed: bool) -> No
 EXPECTED: dict[str, Any] = {}
 
 
+def test_inherited_sockets_need_no_files(kernel: Any) -> None:
+    near, far = socket.socketpair()
+    control, remote = socket.socketpair()
+    options = [f"--turns=fd:{far.fileno()}", f"--qmp=fd:{remote.fileno()}"]
+    with subprocess.Popen(command(kernel(SPIN), *options), pass_fds=[far.fileno(), remote.fileno()]) as process:
+        far.close()
+        remote.close()
+        with control, TurnsClient(near) as client:
+            assert client.turn(instructions=1000).count == 1000
+            assert control.recv(1 << 16).startswith(b'{"QMP"')
+        assert process.wait(30) == 129
+    assert [path.name for path in Path().iterdir() if path.is_socket()] == []
+
+
+@pytest.mark.parametrize("option", ["--turns", "--qmp", "--serial"])
+def test_a_descriptor_that_is_no_connected_socket(
+    kernel: Any, option: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with (tmp_path / "file").open("w") as file, socket.socket(socket.AF_UNIX) as lonely:
+        for fd, why in [
+            (file.fileno(), "Socket operation on non-socket"),
+            (os.dup(lonely.fileno()), "Transport endpoint is not connected"),
+            (999, "Bad file descriptor"),
+        ]:
+            assert run.main(["--kernel", str(kernel(HELLO)), f"{option}=fd:{fd}"]) == 2
+            assert capfd.readouterr().err == f"bringup: fd:{fd} is not a connected socket: {why}\n"
+
+
 def test_the_round_trip_of_an_empty_turn(kernel: Any) -> None:
     """What turns cost is printed, not judged: docs/turns.md has the bound."""
     with started(kernel(SPIN), "--turns=unix:turns"), TurnsClient("turns") as client:
