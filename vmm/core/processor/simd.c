@@ -701,7 +701,7 @@ static __attribute__((noinline)) void checked(struct processor *cpu, const struc
     struct op one = *op;
     uint8_t source[16];
     one.fn = row->reg;
-    one.imm = (uintptr_t)(row->stubs + STUB_BYTES * (op->imm & 0xff));
+    one.imm = row->stubs ? (uintptr_t)(row->stubs + STUB_BYTES * (op->imm & 0xff)) : 0;
     if (memory) {
         uint64_t linear = ea_any(cpu, op, row->size, false);
         memcpy(source, simd_read(cpu, op, linear, row->size, aligned), row->size);

@@ -1,0 +1,1 @@
+"""Fuzz targets of the decoder and of the whole processor (libFuzzer)."""

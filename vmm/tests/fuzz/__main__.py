@@ -1,0 +1,106 @@
+"""`python -m fuzz [--seconds N] [--jobs N]`: both targets with clang's libFuzzer, AddressSanitizer and
+UndefinedBehaviorSanitizer, from the inputs in corpus.txt. What it finds stays in build/fuzz."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bringup.vmm import cpumodel
+from bringup.vmm.core import _core
+
+HERE = Path(__file__).parent
+CORE = HERE.parent.parent / "core"
+BUILD = Path("build/fuzz").absolute()
+TARGETS = ("decode", "step")
+# As build.py's sanitized core; the fuzzer wants coverage of it all.
+FLAGS = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", "-mno-red-zone", "-UNDEBUG", "-DBRINGUP_LOOP_DISPATCH",
+         "-fno-omit-frame-pointer", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined",
+         "-Wno-everything", f"-I{CORE}"]  # fmt: skip
+
+
+def corpus() -> dict[str, list[tuple[str, bytes]]]:
+    """The inputs of corpus.txt by target: lines of `target name bytes`, in hexadecimal."""
+    inputs: dict[str, list[tuple[str, bytes]]] = {target: [] for target in TARGETS}
+    for line in (HERE / "corpus.txt").read_text().splitlines():
+        text = line.partition("#")[0].split(maxsplit=2)
+        if text:
+            inputs[text[0]].append((text[1], bytes.fromhex(text[2])))
+    return inputs
+
+
+def configuration() -> bytes:
+    """A `struct machine_config` of the max model."""
+    model = cpumodel.load("max")
+    rows = model.cpuid()
+    config = _core.ffi.new("struct machine_config *", {"cpus": 1, "seed": 1, "cpuid_count": len(rows)})
+    config.arch_capabilities = model.arch_capabilities_value()
+    for index, row in enumerate(rows):
+        config.cpuid[index] = row
+    return bytes(_core.ffi.buffer(config))
+
+
+def build(clang: str) -> None:
+    """Compiles the processor's sources that changed, and links both targets."""
+    objects = BUILD / "objects"
+    objects.mkdir(parents=True, exist_ok=True)
+    newest = max(header.stat().st_mtime for header in [*CORE.rglob("*.h"), *HERE.glob("*.h")])
+    sources = [*sorted((CORE / "processor").glob("*.c")), *sorted(HERE.glob("*.c"))]
+
+    def compile_one(source: Path) -> Path:
+        target = objects / f"{source.parent.name}-{source.stem}.o"
+        if not target.exists() or target.stat().st_mtime < max(newest, source.stat().st_mtime):
+            subprocess.run([clang, *FLAGS, "-c", "-o", target, source], check=True)
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = list(pool.map(compile_one, sources))
+    shared = [target for target in made if target.name.startswith("processor-")]
+    for name in TARGETS:
+        link = [clang, "-fsanitize=fuzzer,address,undefined", "-o", BUILD / name, objects / f"fuzz-{name}.o", *shared]
+        subprocess.run(link, check=True)
+
+
+def found(name: str) -> set[Path]:
+    return {path for kind in ("crash", "timeout", "oom") for path in BUILD.glob(f"{name}-{kind}-*")}
+
+
+def fuzz(name: str, seconds: int, jobs: int) -> int:
+    """0 when nothing was found."""
+    inputs = BUILD / f"{name}-inputs"
+    inputs.mkdir(exist_ok=True)
+    for label, data in corpus()[name]:
+        (inputs / label).write_bytes(data)
+    settings = [f"-max_total_time={seconds}", "-max_len=546", "-timeout=10", f"-fork={jobs}", "-print_funcs=0",
+                "-print_final_stats=1", f"-artifact_prefix={BUILD}/{name}-"]  # fmt: skip
+    os.environ["FUZZ_CONFIGURATION"] = str(BUILD / "configuration")
+    os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")
+    before = found(name)
+    status = subprocess.run([BUILD / name, *settings, inputs]).returncode
+    for path in sorted(found(name) - before):
+        print(f"fuzz: {name} failed on {path}", file=sys.stderr)
+        status = status or 1
+    return status
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="for each of the two targets (default: 60)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    arguments = parser.parse_args()
+    clang = shutil.which("clang")
+    if clang is None:
+        print("fuzz: clang is not installed (Debian: apt-get install clang)", file=sys.stderr)
+        return 2
+    build(clang)
+    (BUILD / "configuration").write_bytes(configuration())
+    return max(fuzz(name, arguments.seconds, arguments.jobs) for name in TARGETS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
