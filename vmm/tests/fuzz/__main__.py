@@ -62,8 +62,8 @@ def build(clang: str) -> None:
         made = list(pool.map(compile_one, sources))
     shared = [target for target in made if target.name.startswith("processor-")]
     for name in TARGETS:
-        link = [clang, "-fsanitize=fuzzer,address,undefined", "-o", BUILD / name, objects / f"fuzz-{name}.o", *shared]
-        subprocess.run(link, check=True)
+        parts = [BUILD / name, objects / f"fuzz-{name}.o", *shared]
+        subprocess.run([clang, "-fsanitize=fuzzer,address,undefined", "-o", *map(str, parts)], check=True)
 
 
 def found(name: str) -> set[Path]:
