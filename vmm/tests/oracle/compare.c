@@ -171,7 +171,8 @@ static bool vendors_differ(const struct oracle_case *test, const struct oracle_f
         return true; /* VPEXTRD, VPINSRD with W outside 64-bit code: Intel ignores it, AMD raises #UD */
     if (is_far_call(form) && test->mode == ORACLE_64 && test->state.gpr[RSP] >> 32)
         return true; /* AMD pushes by ESP when the target is legacy code */
-    if (op->seg >= FS && op->form & FORM_MEMORY && test->mode == ORACLE_64 && !is_canonical(effective_offset_of(test, op)))
+    if (op->seg >= FS && op->form & FORM_MEMORY && test->mode == ORACLE_64 &&
+        !(is_canonical(effective_offset_of(test, op)) && is_canonical(effective_offset_of(test, op) + 63)))
         return true; /* AMD: the offset must be canonical, not only the linear address (APM volume 1, 2.2.1) */
     if (is_near_branch(form) && test->mode == ORACLE_64 && has_operand_prefix(test))
         return true; /* AMD: 66h makes near branches 16 bits wide (APM volume 3, JMP near) */
@@ -260,10 +261,16 @@ static bool selectors_differ(const uint16_t *a, const uint16_t *b)
     return false;
 }
 
-/* FLDENV, FNSTENV, FRSTOR, FNSAVE: many bytes. */
+static bool is_pop_segment(const struct oracle_form *form)
+{
+    unsigned o = form->opcode;
+    return form->map == MAP_ONE ? o == 0x07 || o == 0x17 || o == 0x1f : form->map == MAP_0F && (o == 0xa1 || o == 0xa9);
+}
+
+/* FLDENV, FNSTENV, FRSTOR, FNSAVE, FLD and FSTP of 10 bytes: more than one access. */
 static bool is_state(const struct oracle_form *form)
 {
-    return form->operand == 2 && ((form->opcode == 0xd9 && (form->reg == 4 || form->reg == 6)) ||
+    return form->operand == 2 && (form->opcode == 0xdb || (form->opcode == 0xd9 && (form->reg == 4 || form->reg == 6)) ||
                                   (form->opcode == 0xdd && (form->reg == 4 || form->reg == 6)));
 }
 
@@ -273,6 +280,10 @@ static bool order_differs(const struct oracle_form *form, unsigned ours, unsigne
     unsigned o = form->opcode;
     if (ours == host)
         return false;
+    if (is_pop_segment(form))
+        return true; /* of a slot of 4 or 8 bytes some read only the selector */
+    if ((form->map == MAP_0F || form->map == MAP_VEX) && o == 0xae && ours == VECTOR_GP && host == ORACLE_DONE)
+        return true; /* AMD: MXCSR has a bit 17 (APM volume 2, misaligned exception mask) */
     if (host == VECTOR_AC && form->map != MAP_ONE)
         return true; /* SSE operands of 16 bytes: on AMD #AC, on Intel none (SDM volume 2, table 2-20) */
     if ((ours == VECTOR_AC || host == VECTOR_AC) && ours != ORACLE_DONE)
