@@ -70,6 +70,9 @@ AMD = "AuthenticAMD"
 _AMD_REPEATS = 0x0183F3FF
 # What a processor has besides what CPUID names: machine.h's enum cpu_generation.
 _GENERATIONS = (86, 186, 286, 386, 486, 586, 686)
+# Leaf 02H (SDM volume 2A, table 3-12). FFH: the caches are in leaf 04H; FEH: no TLB is described. Without leaf 04H
+# those of a Pentium III: 16 KiB of code and of data, 256 KiB; software that is told FFH looks for leaf 04H without end.
+_DESCRIPTORS = {True: (0x00FEFF01, 0, 0, 0), False: (0x03020101, 0, 0, 0x0C040882)}
 _CACHE_TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _CACHE_LINE = 64  # bytes; CLFLUSH's too
 _BRAND_SIZE = 48
@@ -192,7 +195,7 @@ class CpuModel:
     def _intel_rows(self) -> list[CpuidRow]:
         """Caches, and the topology: one thread, one core."""
         return [
-            CpuidRow(0x2, 0, 0x00FEFF01, 0, 0, 0),  # FFH: the caches are in leaf 04H; FEH: no TLB is described
+            CpuidRow(0x2, 0, *_DESCRIPTORS[self.max_leaf >= 4]),
             *(cache.row(subleaf) for subleaf, cache in enumerate(self.caches)),
             CpuidRow(0xB, 0, 0, 1, 1 << 8 | 0, 0),
             CpuidRow(0xB, 1, 0, 1, 2 << 8 | 1, 0),

@@ -125,6 +125,13 @@ def test_old_models(name: str, generation: int) -> None:
     assert cpumodel.load("max").generation == 686
 
 
+@pytest.mark.parametrize("name", cpumodel.names())
+def test_no_model_refers_to_a_cache_leaf_that_it_has_not(name: str) -> None:
+    table = {row[:2]: row for row in cpumodel.load(name).cpuid()}
+    refers = (2, 0) in table and any(0xFF in value.to_bytes(4, "little") for value in table[2, 0][2:])
+    assert not refers or (4, 0) in table
+
+
 # ---- what is added and taken away, and what the host lacks ----
 
 
