@@ -244,7 +244,8 @@ class Runner:
 
     def halted_for_good(self, end: Exit) -> bool:
         """No interrupt can end this HLT: none is enabled, or nobody is there who could cause one."""
-        if not self.machine.registers().rflags & RFLAGS_IF:
+        vcpus = range(self.machine.spec.cpus)
+        if not any(self.machine.registers(vcpu).rflags & RFLAGS_IF for vcpu in vcpus):
             return True
         return not self.controlled and all(line.at_end for line in self.lines)
 

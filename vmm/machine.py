@@ -124,9 +124,11 @@ class Output(NamedTuple):
 
 
 class VmExit(NamedTuple):
-    """A VM exit: instructions retired, RIP, exit reason with its name (SDM volume 3, appendix C)."""
+    """A VM exit: the machine's instructions so far, whose it was, RIP, exit reason with its name (SDM volume 3,
+    appendix C)."""
 
     retired: int
+    vcpu: int
     rip: int
     reason: int
     name: str
@@ -162,6 +164,8 @@ class Machine:
             raise SpecError(
                 f"{spec.memory >> 20}M of memory: CPU model '{spec.cpu}' has {model.physical_address_bits} address bits"
             )
+        if spec.cpus > 1 and not model.has("APIC"):
+            raise SpecError(f"{spec.cpus} vCPUs: CPU model '{spec.cpu}' has no local APIC, so there can be 1")
         if core is None:
             from .core import _core as core
         self._lib: Any = core.lib
@@ -183,6 +187,7 @@ class Machine:
         config.accel = spec.accel
         config.clock = spec.clock
         config.cpus = spec.cpus
+        config.slice = spec.slice
         config.debug_exit = spec.debug_exit
         config.seed = spec.seed
         config.rtc_seconds = spec.rtc
@@ -247,8 +252,12 @@ class Machine:
 
     @property
     def count(self) -> int:
-        """Instructions retired since the machine was made."""
+        """Instructions retired since the machine was made, by all vCPUs."""
         return int(self._lib.machine_count(self._machine))
+
+    def vcpu_count(self, vcpu: int) -> int:
+        """Those of one vCPU."""
+        return int(self._lib.machine_vcpu_count(self._machine, vcpu))
 
     @property
     def time(self) -> int:
@@ -303,15 +312,22 @@ class Machine:
         self._lib.machine_power_button(self._machine)
 
     def exits(self) -> dict[int, int]:
-        """VM exits so far by basic exit reason (SDM volume 3, appendix C); empty under `bare`."""
-        counts = {reason: int(self._lib.machine_exits(self._machine, reason)) for reason in range(70)}
+        """VM exits so far by basic exit reason (SDM volume 3, appendix C), of all vCPUs; empty under `bare`."""
+        exits, machine, vcpus = self._lib.machine_exits, self._machine, range(self.spec.cpus)
+        counts = {reason: sum(int(exits(machine, vcpu, reason)) for vcpu in vcpus) for reason in range(70)}
         return {reason: count for reason, count in counts.items() if count}
 
     def last_exits(self, most: int = 256) -> list[VmExit]:
-        """The last VM exits, oldest first (at most 256 are kept); empty under `bare`."""
+        """The last VM exits of all vCPUs, oldest first (at most 256 of each are kept); empty under `bare`."""
         records = self._ffi.new("struct machine_exit_record[]", most)
-        size = self._lib.machine_exit_ring(self._machine, records, most)
-        return [VmExit(r.count, r.rip, r.reason, self.exit_name(r.reason), r.qualification) for r in records[0:size]]
+        exits = []
+        for vcpu in range(self.spec.cpus):
+            size = self._lib.machine_exit_ring(self._machine, vcpu, records, most)
+            exits += [
+                VmExit(r.count, vcpu, r.rip, r.reason, self.exit_name(r.reason), r.qualification)
+                for r in records[0:size]
+            ]
+        return sorted(exits, key=lambda one: one.retired)[-most:]
 
     def exit_name(self, reason: int) -> str:
         """What the SDM calls this exit reason."""

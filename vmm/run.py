@@ -77,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--cpu", default=spec.DEFAULT_CPU, metavar="MODEL", help=f"CPU model: {', '.join(cpumodel.names())}"
     )
+    machine.add_argument("--cpus", type=_option(spec.parse_cpus), default=1, metavar="N", help="vCPUs (1)")
+    machine.add_argument(
+        "--slice", type=_option(spec.parse_slice), default=spec.DEFAULT_SLICE, metavar="N",
+        help=f"of several vCPUs, each runs so many instructions before the next one's turn ({spec.DEFAULT_SLICE})",
+    )  # fmt: skip
     machine.add_argument(
         "--accel", choices=["vtx", "bare"], default="vtx",
         help="vtx: the hypervisor on the software processor; bare: the processor alone",
@@ -154,6 +159,8 @@ def _spec(args: argparse.Namespace) -> MachineSpec:
         accel=Accel[args.accel.upper()],
         clock=Clock[clock.upper()],
         cpu=args.cpu,
+        cpus=args.cpus,
+        slice=args.slice,
         seed=args.seed,
         rtc=args.rtc,
         debug_exit=args.debug_exit,
@@ -184,7 +191,7 @@ def _run(args: argparse.Namespace) -> int:
     _occupy_standard_streams()
     machine_spec, endpoints = _spec(args), _endpoints(args)
     cpumodel.load(args.cpu)
-    image = protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory)
+    image = protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory, machine_spec.cpus)
     with ExitStack() as stack:
         if Endpoint("stdio") in endpoints and os.isatty(0):
             stack.enter_context(RawMode())

@@ -18,9 +18,14 @@ DEFAULT_SEED = 0x6272_696E_6775_7021
 # The first second of 2027, UTC: later than the files of the guests that boot today, so that none is from their future.
 DEFAULT_RTC = 1798761600
 
+# Instructions of a vCPU's turn when there are several: docs/architecture.md, "Several vCPUs".
+DEFAULT_SLICE = 50_000
+
 MEMORY_MINIMUM = 2 * MIB
 MEMORY_MAXIMUM = 256 * GIB
 SEED_MAXIMUM = 2**64 - 1
+CPUS_MAXIMUM = 254  # MACHINE_MAX_CPUS of core/machine.h
+SLICE_MAXIMUM = 2**32 - 1
 # What the RTC's calendar and century registers can state (MC146818A data sheet): years 1970 to 9999.
 RTC_MAXIMUM = 253402300799
 
@@ -45,13 +50,15 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """A machine's hardware. `memory` is in bytes, `rtc` in seconds since 1970 UTC at guest time 0."""
+    """A machine's hardware. `memory` is in bytes, `rtc` in seconds since 1970 UTC at guest time 0, `slice` in
+    instructions."""
 
     memory: int = DEFAULT_MEMORY
     accel: Accel = Accel.VTX
     clock: Clock = Clock.VIRTUAL
     cpu: str = DEFAULT_CPU
     cpus: int = 1
+    slice: int = DEFAULT_SLICE
     seed: int = DEFAULT_SEED
     rtc: int = DEFAULT_RTC
     debug_exit: bool = False
@@ -61,8 +68,10 @@ class MachineSpec:
             raise SpecError(f"memory is {self.memory} bytes: it must be a multiple of 1M, at least 2M")
         if self.memory > MEMORY_MAXIMUM:
             raise SpecError(f"memory is {self.memory} bytes: there can be at most 256G")
-        if self.cpus != 1:
-            raise SpecError(f"cpus is {self.cpus}: a machine has 1 vCPU")
+        if not 1 <= self.cpus <= CPUS_MAXIMUM:
+            raise SpecError(f"cpus is {self.cpus}: a machine has 1 to {CPUS_MAXIMUM} vCPUs")
+        if not 1 <= self.slice <= SLICE_MAXIMUM:
+            raise SpecError(f"slice is {self.slice}: it must be 1 to {SLICE_MAXIMUM} instructions")
         if not 0 <= self.seed <= SEED_MAXIMUM:
             raise SpecError(f"seed is {self.seed}: it must fit 64 bits")
         if not 0 <= self.rtc <= RTC_MAXIMUM:
@@ -94,6 +103,22 @@ def parse_count(text: str) -> int:
     count = parse_number(match[1] if match else text) * scale
     if not 1 <= count < 2**64 - 1:
         raise SpecError("not between 1 and 2^64 - 2")
+    return count
+
+
+def parse_cpus(text: str) -> int:
+    """A number of vCPUs."""
+    cpus = parse_number(text)
+    if not 1 <= cpus <= CPUS_MAXIMUM:
+        raise SpecError(f"a machine has 1 to {CPUS_MAXIMUM} vCPUs")
+    return cpus
+
+
+def parse_slice(text: str) -> int:
+    """Instructions of a vCPU's turn."""
+    count = parse_count(text)
+    if count > SLICE_MAXIMUM:
+        raise SpecError(f"not between 1 and {SLICE_MAXIMUM}")
     return count
 
 

@@ -136,10 +136,15 @@ def madt(cpus: int) -> bytes:
     return _table(b"APIC", 4, body)
 
 
+def _processor_name(cpu: int) -> str:
+    return f"CPU{cpu:X}" if cpu < 16 else f"C{cpu:03X}"
+
+
 def dsdt(cpus: int, low_ram: int) -> bytes:
     """The devices, as AML (revision 2: 64-bit integers)."""
     processors = [
-        device(f"CPU{cpu:X}", name("_HID", string("ACPI0007")), name("_UID", integer(cpu))) for cpu in range(cpus)
+        device(_processor_name(cpu), name("_HID", string("ACPI0007")), name("_UID", integer(cpu)))
+        for cpu in range(cpus)
     ]
     bridge = device(
         "PCI0",

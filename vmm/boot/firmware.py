@@ -1,14 +1,16 @@
-"""What firmware leaves in memory whatever boots after it: the BIOS data area and the ACPI tables."""
+"""What firmware leaves in memory whatever boots after it: the BIOS data area, the ACPI tables and an MP table."""
 
 from __future__ import annotations
 
-from . import BIOS_DATA, EBDA, Image, acpi, low_ram
+from . import BIOS_DATA, EBDA, Image, acpi, low_ram, mptable
 
 
-def install(image: Image, memory: int) -> None:
-    """Adds it to the image for a machine with `memory` bytes."""
+def install(image: Image, memory: int, cpus: int = 1) -> None:
+    """Adds it to the image for a machine with `memory` bytes and `cpus` vCPUs."""
     image.put(BIOS_DATA, bios_data_area())
-    image.put(acpi.RSDP, acpi.tables(low_ram=low_ram(memory)))
+    image.put(acpi.RSDP, acpi.tables(low_ram(memory), cpus))
+    if cpus > 1:  # as on PCs with one processor: what it would say they take for granted
+        image.put(mptable.FLOATING_POINTER, mptable.tables(cpus))
 
 
 def bios_data_area() -> bytes:

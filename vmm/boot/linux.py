@@ -85,15 +85,15 @@ class LinuxBoot:
     initrd: Path | None = None
     append: str = ""
 
-    def image(self, memory: int) -> Image:
-        """What to load into a machine with `memory` bytes; BootError when it cannot be booted there."""
+    def image(self, memory: int, cpus: int = 1) -> Image:
+        """What to load into a machine of `memory` bytes and `cpus` vCPUs; BootError when it cannot be booted there."""
         kernel = parse(map_file(self.kernel, "kernel"), self.kernel)
         ram = low_ram(memory)
         if kernel.load + kernel.room > ram:
             need = -(-(kernel.load + kernel.room) // MIB)
             raise BootError(f"{memory // MIB}M of memory is too small for the kernel {self.kernel}: it needs {need}M")
         image = Image(_registers(kernel))
-        firmware.install(image, memory)
+        firmware.install(image, memory, cpus)
         image.put(GDT, flat.descriptor_table(image.registers.segments[CS]))
         if kernel.entry_64:
             image.put(PAGE_TABLES, page_tables(PAGE_TABLES))

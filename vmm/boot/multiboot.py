@@ -104,8 +104,8 @@ class MultibootBoot:
     modules: Iterable[Module] = ()
     append: str = ""
 
-    def image(self, memory: int) -> Image:
-        """What to load into a machine with `memory` bytes; BootError when it cannot be booted there."""
+    def image(self, memory: int, cpus: int = 1) -> Image:
+        """What to load into a machine of `memory` bytes and `cpus` vCPUs; BootError when it cannot be booted there."""
         kernel = parse(map_file(self.kernel, "kernel"), self.kernel)
         ram = low_ram(memory)
         self._check_memory(kernel, ram)
@@ -114,7 +114,7 @@ class MultibootBoot:
         command_line = f"{self.kernel} {self.append}" if self.append else str(self.kernel)
         image = Image(flat.protected_mode(0, low.put(flat.descriptor_table(flat.CODE_32))))
         image.registers.gpr[RBX] = low.information(command_line, modules, memory)
-        firmware.install(image, memory)
+        firmware.install(image, memory, cpus)
         bios.install(image, kernel.entry, eax=LOADER_MAGIC)
         for part in kernel.parts:
             end = image.put(part.start, part.data)

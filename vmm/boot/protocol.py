@@ -13,8 +13,8 @@ GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
 class Boot(Protocol):
     """A guest that can be put into a machine any number of times."""
 
-    def image(self, memory: int) -> Image:
-        """What to load into a machine with `memory` bytes; BootError when it cannot be booted there."""
+    def image(self, memory: int, cpus: int = 1) -> Image:
+        """What to load into a machine of `memory` bytes and `cpus` vCPUs; BootError when it cannot be booted there."""
 
 
 def recognise(kernel: Path, initrd: str | None, append: str) -> Boot:

@@ -8,10 +8,12 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "chipset/board.h"
 #include "chipset/map.h"
 #include "emulate.h"
+#include "processor/bits.h"
 
 /* ---- the PC's physical memory: guest-physical addresses of RAM are offsets into the arena ---- */
 
@@ -44,12 +46,22 @@ static inline bool ram_contains(uint64_t bytes, uint64_t gpa, uint64_t size)
 #define EXIT_REASONS 70
 #define EXIT_RING 256
 
-enum window { WINDOW_INTERRUPT = 1, WINDOW_NMI = 2 };
+/* What accel->run is to return for, besides what it always returns for. WINDOW_PAUSE: a PAUSE has retired. */
+enum window { WINDOW_INTERRUPT = 1, WINDOW_NMI = 2, WINDOW_PAUSE = 4 };
 
 /* Interruptibility state, SDM vol. 3, table 25-3. */
 #define BLOCKED_BY_STI 1u
 #define BLOCKED_BY_MOV_SS 2u
 #define BLOCKED_BY_NMI 8u
+
+#define MONITOR_LINE 64 /* CPUID leaf 5 */
+
+/* What MONITOR watches. Only other vCPUs could write there while this one waits, so the run loop compares; a store of
+ * what was there before needs no one to wake. */
+struct monitor {
+    const uint8_t *line; /* NULL: nothing */
+    uint8_t before[MONITOR_LINE];
+};
 
 /* The part that the run loop knows; an accelerator's own structure begins with it. */
 struct vcpu {
@@ -61,13 +73,16 @@ struct vcpu {
     struct board *board;
     unsigned index;
 
-    uint64_t count; /* instructions retired: before the one that accesses a device */
-    uint64_t time;  /* guest time likewise */
-    uint64_t until; /* guest time at which accel->run returns at the latest */
+    uint64_t count;     /* instructions retired: before the one that accesses a device */
+    uint64_t elsewhere; /* those of the machine's other vCPUs, while this one runs */
+    uint64_t time;      /* guest time, likewise before; behind the machine's while another one runs */
+    uint64_t until;     /* guest time at which accel->run returns at the latest */
 
     bool halted;    /* by HLT or MWAIT, until an event wakes it */
+    bool yields;    /* by PAUSE: another vCPU's turn */
     bool injecting; /* the next run delivers an event already */
     bool nmi_pending;
+    struct monitor monitor;
 
     /* Asked between the iterations of a REP on a device: has the run loop to look before the next one? */
     bool (*attention)(struct vcpu *vcpu);
@@ -80,6 +95,56 @@ struct vcpu {
     uint64_t exit_total;
     struct machine_exit_record ring[EXIT_RING]; /* exit n is in n % EXIT_RING */
 };
+
+/* The machine's instructions so far, by the vCPU that runs. */
+static inline uint64_t vcpu_machine_count(const struct vcpu *vcpu)
+{
+    return vcpu->count + vcpu->elsewhere;
+}
+
+/* MONITOR retired. What is not RAM cannot be watched. */
+static inline void vcpu_monitor(struct vcpu *vcpu, uint64_t gpa)
+{
+    gpa &= ~(uint64_t)(MONITOR_LINE - 1);
+    bool ram = ram_contains(vcpu->config->memory_bytes, gpa, MONITOR_LINE);
+    vcpu->monitor.line = ram ? arena_at(vcpu->arena, gpa, MONITOR_LINE) : NULL;
+    if (ram)
+        memcpy(vcpu->monitor.before, vcpu->monitor.line, MONITOR_LINE);
+}
+
+static inline bool vcpu_monitor_written(const struct vcpu *vcpu)
+{
+    return vcpu->monitor.line && memcmp(vcpu->monitor.line, vcpu->monitor.before, MONITOR_LINE);
+}
+
+/* MWAIT retired: as HLT when there is no other vCPU that could write to memory meanwhile. */
+static inline bool vcpu_mwait_halts(const struct vcpu *vcpu)
+{
+    return vcpu->config->cpus == 1 || (vcpu->monitor.line && !vcpu_monitor_written(vcpu));
+}
+
+/* RESET# and INIT: SDM vol. 3, table 10-1. `cr0` as it was keeps CD and NW over an INIT. */
+static inline struct vcpu_registers initial_registers(const struct vcpu *vcpu, uint64_t cr0)
+{
+    enum { CS = 1, LDTR = 6, TR = 7, DATA = 0x93, LDT = 0x82, BUSY_TSS = 0x8b, RDX = 2 };
+    struct vcpu_registers registers = {
+        .rip = 0xfff0,
+        .rflags = RFLAGS_FIXED,
+        .cr0 = (cr0 & (CR0_CD | CR0_NW)) | CR0_ET,
+        .dr = {[6] = 0xffff0ff0, [7] = 0x400},
+        .gdt_limit = 0xffff,
+        .idt_limit = 0xffff,
+    };
+    struct cpuid_leaf version;
+    processor_cpuid(vcpu->processor, 1, 0, &version);
+    registers.gpr[RDX] = version.eax;
+    for (unsigned i = 0; i < sizeof registers.segment / sizeof *registers.segment; i++)
+        registers.segment[i] = (struct vcpu_segment){
+            .limit = 0xffff, .access = i == LDTR ? LDT : i == TR ? BUSY_TSS : DATA};
+    registers.segment[CS].selector = 0xf000;
+    registers.segment[CS].base = 0xffff0000;
+    return registers;
+}
 
 /* Ends the machine. The first reason stands: what follows it may be its consequence. */
 static inline __attribute__((format(printf, 3, 4))) void vcpu_end(struct vcpu *vcpu, enum machine_exit_kind kind,

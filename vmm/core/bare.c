@@ -53,7 +53,7 @@ static uint32_t bus_in(void *context, uint16_t port, unsigned size)
 static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
 {
     struct vcpu *vcpu = context;
-    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu->count);
+    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu_machine_count(vcpu));
 }
 
 static void nothing_read(void *context, uint64_t gpa, void *data, unsigned size)
@@ -107,6 +107,36 @@ static void decode_next(struct processor *cpu, void *argument)
     *(const struct op **)argument = trace_limited(cpu, 1)->op;
 }
 
+/* The instruction that `op` decodes is done. */
+static void complete(struct processor *cpu, const struct op *op)
+{
+    rip_past(cpu, op);
+    cpu->s.count++;
+    cpu->s.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
+    cpu->s.system_flags &= ~(uint64_t)RFLAGS_RF;
+    if (cpu->s.system_flags & RFLAGS_TF)
+        cpu->s.pending_debug |= DR6_BS;
+}
+
+static void pause(struct vcpu *vcpu)
+{
+    const struct op *op;
+    cpu_protect(vcpu->processor, decode_next, &op); /* it was fetched before: no fault */
+    complete(vcpu->processor, op);
+    vcpu->yields = true;
+}
+
+static enum leave monitor(struct vcpu *vcpu)
+{
+    struct processor *cpu = vcpu->processor;
+    cpu->want_monitor = false;
+    enum leave why = access_device(vcpu);
+    cpu->want_monitor = true;
+    if (why == LEAVE_BUDGET)
+        vcpu_monitor(vcpu, cpu->monitored);
+    return why;
+}
+
 /* RDMSR or WRMSR of an MSR that the board has. */
 static void access_msr(struct vcpu *vcpu)
 {
@@ -128,12 +158,7 @@ static void access_msr(struct vcpu *vcpu)
         deliver_next(vcpu, &(struct event){.vector = VECTOR_GP, .type = EVENT_EXCEPTION, .has_error = true});
         return;
     }
-    rip_past(cpu, op);
-    cpu->s.count++;
-    cpu->s.interruptibility &= ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
-    cpu->s.system_flags &= ~(uint64_t)RFLAGS_RF;
-    if (cpu->s.system_flags & RFLAGS_TF)
-        cpu->s.pending_debug |= DR6_BS;
+    complete(cpu, op);
 }
 
 /* ---- struct accel ---- */
@@ -167,6 +192,7 @@ static struct vcpu *bare_create(const struct vcpu *common, char *error, size_t e
         return NULL;
     }
     bare->vcpu = *common;
+    common->processor->want_monitor = common->config->cpus > 1;
     bare_reset(&bare->vcpu);
     read_clock(&bare->vcpu);
     return &bare->vcpu;
@@ -177,13 +203,16 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
     struct processor *cpu = vcpu->processor;
     uint64_t ticks = windows & WINDOW_NMI ? 1 : until - vcpu->time; /* an NMI looks for its window at each boundary */
     cpu->want_interrupt_window = windows & WINDOW_INTERRUPT;
-    cpu->ignne = board_ignne(vcpu->board);
+    cpu->want_pause = windows & WINDOW_PAUSE;
+    cpu->ignne = board_ignne(vcpu->board, vcpu->index);
     cpu->s.cr8 = bare_of(vcpu)->cr8 = board_cr8(vcpu->board, vcpu->index);
     vcpu->injecting = false;
     enum leave why = cpu_run(cpu, cpu->s.count + ticks);
     read_clock(vcpu);
     if (why == LEAVE_BUS)
         why = cpu->delivering_valid ? deliver_over_nothing(vcpu) : access_device(vcpu);
+    else if (why == LEAVE_MONITOR)
+        why = monitor(vcpu);
     switch (why) {
     case LEAVE_BUDGET:
     case LEAVE_KICK:
@@ -197,12 +226,20 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
     case LEAVE_MSR:
         access_msr(vcpu);
         break;
+    case LEAVE_PAUSE:
+        pause(vcpu);
+        break;
     case LEAVE_HALT:
         cpu->s.activity = ACTIVE; /* halting is the run loop's */
+        vcpu->monitor.line = NULL;
         vcpu->halted = !cpu->s.pending_debug; /* a single step's trap follows */
         break;
+    case LEAVE_MWAIT:
+        cpu->s.activity = ACTIVE;
+        vcpu->halted = !cpu->s.pending_debug && vcpu_mwait_halts(vcpu);
+        break;
     case LEAVE_FERR: /* frozen before the instruction until an interrupt comes (SDM vol. 1, 8.7.2) */
-        board_set_ferr(vcpu->board, true);
+        board_set_ferr(vcpu->board, vcpu->index, true);
         cpu->s.interruptibility &= ~BLOCKING_BY_STI;
         vcpu->halted = true;
         break;
@@ -214,8 +251,8 @@ static void bare_run(struct vcpu *vcpu, uint64_t until, unsigned windows)
                  (unsigned long long)cpu->s.rip);
     }
     read_clock(vcpu);
-    if (board_ferr(vcpu->board) && !(cpu->s.registers.fpu.fsw & FSW_ES))
-        board_set_ferr(vcpu->board, false);
+    if (board_ferr(vcpu->board, vcpu->index) && !(cpu->s.registers.fpu.fsw & FSW_ES))
+        board_set_ferr(vcpu->board, vcpu->index, false);
     if (cpu->s.cr8 != bare_of(vcpu)->cr8)
         board_set_cr8(vcpu->board, vcpu->index, cpu->s.cr8);
 }

@@ -43,6 +43,7 @@ struct emulate_outcome {
     bool has_error;
     uint32_t length;     /* bytes of the instruction */
     uint64_t iterations; /* retired instructions: REP counts one an iteration, all else 1 */
+    uint64_t monitored;  /* the guest-physical address that a MONITOR named, else MACHINE_NEVER */
 };
 
 struct emulator;

@@ -1,46 +1,20 @@
 /* The machine and its run loop: time, deadlines, limits, interrupts and idling, the same for both accelerators. */
-#include "machine.h"
+#include "machine_state.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "accel.h"
-
-#define NEVER MACHINE_NEVER
-
 /* Guest instructions between two looks at the host's clock; an exit costs about as much host time as EXIT_WORK. */
-#define SLICE 1000000
-#define SLICE_HOST_CLOCK 100000 /* there a slice is also how late a timer can be */
+#define AIR 1000000
+#define AIR_HOST_CLOCK 100000 /* there it is also how late a timer can be */
 #define EXIT_WORK 200
-
-struct machine {
-    struct machine_config config;
-    const struct accel *accel;
-    struct arena *arena;
-    struct board *board;
-    struct processor *processor;
-    struct vcpu *vcpu;
-    const struct machine_limits *limits; /* of the machine_run under way */
-    enum board_event event;              /* taken from the board, not yet reported */
-    uint32_t event_detail;
-    int64_t work;           /* left until the next look at the host's clock */
-    uint64_t host_epoch;    /* CLOCK_HOST: the host's clock at guest time 0 */
-    bool host_epoch_known;
-    bool a20_closed;        /* as the accelerator has it */
-    uint32_t kicked;        /* atomic */
-};
 
 static uint64_t host_clock(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
-static uint64_t min64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 static uint64_t add_saturated(uint64_t a, uint64_t b)
@@ -75,7 +49,7 @@ static bool output_full(const struct machine *machine)
 
 static bool limit_reached(const struct machine *machine)
 {
-    return machine->vcpu->count >= machine->limits->count || machine->vcpu->time >= machine->limits->time;
+    return machine_count(machine) >= machine->limits->count || machine_time(machine) >= machine->limits->time;
 }
 
 /* Fills in `exit` when the run is over at this instruction boundary. What the guest did comes before limits. */
@@ -85,7 +59,7 @@ static bool ended(struct machine *machine, struct machine_exit *exit)
                                                    [BOARD_RESET] = MACHINE_RESET,
                                                    [BOARD_PANIC] = MACHINE_PANIC,
                                                    [BOARD_DEBUG_EXIT] = MACHINE_DEBUG_EXIT};
-    const struct vcpu *vcpu = machine->vcpu;
+    const struct vcpu *vcpu = machine->current;
     if (event_pending(machine)) {
         exit->kind = kinds[machine->event];
         exit->detail = machine->event_detail;
@@ -106,27 +80,18 @@ static bool ended(struct machine *machine, struct machine_exit *exit)
 
 /* ---- interrupts ---- */
 
-static bool takes_interrupt(const struct machine *machine)
+static bool takes_interrupt(const struct vcpu *vcpu)
 {
-    const struct vcpu *vcpu = machine->vcpu;
-    return !vcpu->injecting && !machine->accel->trap_pending(vcpu) && machine->accel->interrupts_enabled(vcpu) &&
-           !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-}
-
-static bool takes_nmi(const struct machine *machine)
-{
-    const struct vcpu *vcpu = machine->vcpu;
-    return !vcpu->injecting && !machine->accel->trap_pending(vcpu) &&
-           !(machine->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
+    return !vcpu->injecting && !vcpu->accel->trap_pending(vcpu) && vcpu->accel->interrupts_enabled(vcpu) &&
+           !(vcpu->accel->interruptibility(vcpu) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
 }
 
 /* Delivers what the guest takes now; returns the windows that what it does not take waits for. */
-static unsigned deliver(struct machine *machine)
+static unsigned deliver(struct machine *machine, struct vcpu *vcpu)
 {
-    struct vcpu *vcpu = machine->vcpu;
     unsigned windows = 0;
     if (vcpu->nmi_pending) {
-        if (takes_nmi(machine)) {
+        if (takes_nmi(vcpu)) {
             vcpu->nmi_pending = false;
             machine->accel->inject_nmi(vcpu);
         } else {
@@ -134,7 +99,7 @@ static unsigned deliver(struct machine *machine)
         }
     }
     if (board_interrupt_pending(machine->board, vcpu->index)) {
-        if (takes_interrupt(machine))
+        if (takes_interrupt(vcpu))
             machine->accel->inject_interrupt(vcpu,
                                              board_interrupt_acknowledge(machine->board, vcpu->index, vcpu->time));
         else
@@ -143,30 +108,12 @@ static unsigned deliver(struct machine *machine)
     return windows;
 }
 
-/* Does something end the halt? */
-static bool wakes(const struct machine *machine)
-{
-    const struct vcpu *vcpu = machine->vcpu;
-    if (vcpu->nmi_pending && takes_nmi(machine))
-        return true;
-    return board_interrupt_pending(machine->board, vcpu->index) &&
-           machine->accel->interrupts_enabled(vcpu);
-}
-
-/* However many come while one waits, they are one (SDM vol. 3, 6.7.1). */
-static void take_nmi(struct machine *machine)
-{
-    struct vcpu *vcpu = machine->vcpu;
-    if (board_take_nmi(machine->board, vcpu->index))
-        vcpu->nmi_pending = true;
-}
-
 /* ---- time ---- */
 
 /* CLOCK_HOST: guest time is the host's, but never goes back. */
 static void follow_host_clock(struct machine *machine)
 {
-    struct vcpu *vcpu = machine->vcpu;
+    struct vcpu *vcpu = machine->current;
     uint64_t host = host_clock();
     if (!machine->host_epoch_known) {
         machine->host_epoch = host - vcpu->time;
@@ -178,10 +125,8 @@ static void follow_host_clock(struct machine *machine)
 
 static void advance_board(struct machine *machine)
 {
-    struct vcpu *vcpu = machine->vcpu;
-    if (vcpu->time >= board_deadline(machine->board))
-        board_advance(machine->board, vcpu->time);
-    take_nmi(machine);
+    if (machine_time(machine) >= board_deadline(machine->board))
+        board_advance(machine->board, machine_time(machine));
 }
 
 static void follow_a20(struct machine *machine)
@@ -190,22 +135,33 @@ static void follow_a20(struct machine *machine)
     if (open != machine->a20_closed)
         return;
     machine->a20_closed = !open;
-    machine->accel->set_a20(machine->vcpu, open);
+    for (unsigned i = 0; i < machine->config.cpus; i++)
+        machine->accel->set_a20(machine->vcpu[i], open);
 }
 
-/* The guest halted. Time jumps to what comes next, or the run is over. */
+/* Can an interrupt from within the machine, or from outside in host time, end the vCPU's halt? */
+static bool can_wake(const struct machine *machine, const struct vcpu *vcpu)
+{
+    /* In host time someone may sit at the terminal: input is an interrupt too. */
+    bool source = machine->config.clock == CLOCK_HOST || board_can_wake(machine->board, vcpu->index);
+    return source && !board_waits_for_startup(machine->board, vcpu->index) && machine->accel->interrupts_enabled(vcpu);
+}
+
+/* All vCPUs wait. Time jumps to what comes next, or the run is over. */
 static bool idle(struct machine *machine, struct machine_exit *exit)
 {
-    struct vcpu *vcpu = machine->vcpu;
+    struct vcpu *vcpu = machine->current;
     uint64_t deadline = board_deadline(machine->board), oldest;
-    bool host = machine->config.clock == CLOCK_HOST;
-    /* In host time someone may sit at the terminal: input is an interrupt too. */
-    if (!machine->accel->interrupts_enabled(vcpu) || (!board_can_wake(machine->board) && !host)) {
+    bool hope = false;
+    for (unsigned i = 0; i < machine->config.cpus && !hope; i++)
+        hope = can_wake(machine, machine->vcpu[i]);
+    if (!hope) {
         exit->kind = MACHINE_IDLE_FOREVER;
         return true;
     }
     exit->deadline = deadline;
-    if (host || (machine->limits->stop_when_idle && board_output_pending(machine->board, &oldest))) {
+    if (machine->config.clock == CLOCK_HOST ||
+        (machine->limits->stop_when_idle && board_output_pending(machine->board, &oldest))) {
         exit->kind = MACHINE_IDLE;
         return true;
     }
@@ -217,11 +173,13 @@ static bool idle(struct machine *machine, struct machine_exit *exit)
 /* The guest time at which the run loop must have control again. */
 static uint64_t horizon(const struct machine *machine)
 {
-    const struct vcpu *vcpu = machine->vcpu;
-    uint64_t until = min64(board_deadline(machine->board), output_deadline(machine));
+    const struct vcpu *vcpu = machine->current;
+    uint64_t until = min64(board_deadline(machine->board), output_deadline(machine)), count = machine_count(machine);
     until = min64(until, machine->limits->time);
-    until = min64(until, add_saturated(vcpu->time, machine->limits->count - vcpu->count));
-    until = min64(until, vcpu->time + (machine->config.clock == CLOCK_HOST ? SLICE_HOST_CLOCK : SLICE));
+    until = min64(until, add_saturated(vcpu->time, machine->limits->count - count));
+    until = min64(until, vcpu->time + (machine->config.clock == CLOCK_HOST ? AIR_HOST_CLOCK : AIR));
+    if (machine->config.cpus > 1)
+        until = min64(until, vcpu->time + (machine->slice_end - count));
     return until > vcpu->time ? until : vcpu->time + 1;
 }
 
@@ -229,17 +187,16 @@ static uint64_t horizon(const struct machine *machine)
 static bool attention(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
-    take_nmi(machine);
+    take_nmi(vcpu);
     return vcpu->nmi_pending || vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
            output_full(machine) || vcpu->time >= output_deadline(machine) ||
-           board_interrupt_pending(machine->board, vcpu->index);
+           board_interrupt_pending(machine->board, vcpu->index) || board_signal_pending(machine->board, vcpu->index);
 }
 
 /* ---- the run loop ---- */
 
 static void run_until_exit(struct machine *machine, const struct machine_limits *limits, struct machine_exit *exit)
 {
-    struct vcpu *vcpu = machine->vcpu;
     uint64_t air = limits->air_us ? host_clock() + limits->air_us * 1000ull : NEVER;
     machine->limits = limits;
     for (;;) {
@@ -253,22 +210,22 @@ static void run_until_exit(struct machine *machine, const struct machine_limits 
             return;
         }
         if (machine->work <= 0) {
-            machine->work = SLICE;
+            machine->work = AIR;
             if (host_clock() >= air)
                 return;
         }
-        uint64_t before = vcpu->count;
         machine->work -= EXIT_WORK;
-        if (vcpu->halted) {
-            if (!wakes(machine)) {
-                if (idle(machine, exit))
-                    return;
-                continue;
-            }
-            vcpu->halted = false;
+        struct vcpu *vcpu = schedule(machine);
+        if (!vcpu) {
+            if (idle(machine, exit))
+                return;
+            continue;
         }
         follow_a20(machine);
-        unsigned windows = deliver(machine);
+        uint64_t before = vcpu->count;
+        unsigned windows = deliver(machine, vcpu);
+        if (machine->config.cpus > 1 && schedule_others_wait(machine))
+            windows |= WINDOW_PAUSE;
         vcpu->until = horizon(machine);
         machine->accel->run(vcpu, vcpu->until, windows);
         machine->work -= vcpu->count - before;
@@ -280,15 +237,15 @@ int machine_run(struct machine *machine, const struct machine_limits *limits, st
     *exit = (struct machine_exit){.kind = MACHINE_AIR, .deadline = NEVER};
     run_until_exit(machine, limits, exit);
     machine->limits = NULL;
-    exit->count = machine->vcpu->count;
-    exit->time = machine->vcpu->time;
+    exit->count = machine_count(machine);
+    exit->time = machine_time(machine);
     return exit->kind;
 }
 
 void machine_kick(struct machine *machine)
 {
     __atomic_store_n(&machine->kicked, 1, __ATOMIC_RELEASE);
-    processor_kick(machine->processor);
+    processor_kick(__atomic_load_n(&machine->current, __ATOMIC_RELAXED)->processor);
 }
 
 /* ---- making and resetting ---- */
@@ -312,6 +269,8 @@ static bool check_config(const struct machine_config *config, char *error, size_
                  (unsigned long long)config->memory_bytes);
     else if (config->cpus < 1 || config->cpus > MACHINE_MAX_CPUS)
         snprintf(error, error_size, "%u vCPUs: there can be 1 to %d", config->cpus, MACHINE_MAX_CPUS);
+    else if (config->slice < 1)
+        snprintf(error, error_size, "a slice of 0 instructions");
     else if (config->accel != ACCEL_VTX && config->accel != ACCEL_BARE)
         snprintf(error, error_size, "unknown accelerator %u", config->accel);
     else if (config->clock != CLOCK_VIRTUAL && config->clock != CLOCK_HOST)
@@ -323,6 +282,38 @@ static bool check_config(const struct machine_config *config, char *error, size_
     else
         return true;
     return false;
+}
+
+static struct vcpu *create_vcpu(struct machine *machine, unsigned index, char *error, size_t error_size)
+{
+    struct vcpu common = {.accel = machine->accel,
+                          .machine = machine,
+                          .config = &machine->config,
+                          .arena = machine->arena,
+                          .processor = processor_create(machine->arena, &machine->config, index),
+                          .board = machine->board,
+                          .index = index,
+                          .attention = attention};
+    if (!common.processor) {
+        snprintf(error, error_size, "no memory for %u vCPUs", machine->config.cpus);
+        return NULL;
+    }
+    struct vcpu *vcpu = machine->accel->create(&common, error, error_size);
+    if (!vcpu)
+        processor_destroy(common.processor);
+    return vcpu;
+}
+
+static bool create_vcpus(struct machine *machine, char *error, size_t error_size)
+{
+    for (unsigned i = 0; i < machine->config.cpus; i++) {
+        machine->vcpu[i] = create_vcpu(machine, i, error, error_size);
+        if (!machine->vcpu[i])
+            return false;
+    }
+    machine->current = machine->vcpu[0];
+    schedule_reset(machine);
+    return true;
 }
 
 struct machine *machine_create(const struct machine_config *config, char *error, size_t error_size)
@@ -339,36 +330,27 @@ struct machine *machine_create(const struct machine_config *config, char *error,
     uint64_t end = ram_end(config->memory_bytes);
     machine->arena = arena_create(end + machine->accel->structures(config));
     machine->board = board_create(&machine->config);
-    if (machine->arena)
-        machine->processor = processor_create(machine->arena, &machine->config);
-    if (!machine->arena || !machine->board || !machine->processor) {
+    if (!machine->arena || !machine->board) {
         snprintf(error, error_size, "no memory for a machine with %llu MiB of RAM",
                  (unsigned long long)(config->memory_bytes >> 20));
     } else {
         arena_hole(machine->arena, VGA_HOLE, VGA_HOLE_END - VGA_HOLE);
         if (end > PCI_HOLE)
             arena_hole(machine->arena, PCI_HOLE, PCI_HOLE_END - PCI_HOLE);
-        struct vcpu common = {.accel = machine->accel,
-                              .machine = machine,
-                              .config = &machine->config,
-                              .arena = machine->arena,
-                              .processor = machine->processor,
-                              .board = machine->board,
-                              .attention = attention};
-        machine->vcpu = machine->accel->create(&common, error, error_size);
+        if (create_vcpus(machine, error, error_size))
+            return machine;
     }
-    if (machine->vcpu)
-        return machine;
     machine_destroy(machine);
     return NULL;
 }
 
 void machine_destroy(struct machine *machine)
 {
-    if (machine->vcpu)
-        machine->accel->destroy(machine->vcpu);
-    if (machine->processor)
-        processor_destroy(machine->processor);
+    for (unsigned i = 0; i < MACHINE_MAX_CPUS && machine->vcpu[i]; i++) {
+        struct processor *processor = machine->vcpu[i]->processor;
+        machine->accel->destroy(machine->vcpu[i]);
+        processor_destroy(processor);
+    }
     if (machine->board)
         board_destroy(machine->board);
     if (machine->arena)
@@ -378,13 +360,17 @@ void machine_destroy(struct machine *machine)
 
 void machine_reset(struct machine *machine)
 {
-    struct vcpu *vcpu = machine->vcpu;
     board_reset(machine->board);
-    board_advance(machine->board, vcpu->time);
-    machine->accel->reset(vcpu);
-    vcpu->halted = vcpu->nmi_pending = vcpu->injecting = false;
-    vcpu->end = MACHINE_AIR;
-    vcpu->detail = 0;
+    board_advance(machine->board, machine_time(machine));
+    schedule_reset(machine);
+    for (unsigned i = 0; i < machine->config.cpus; i++) {
+        struct vcpu *vcpu = machine->vcpu[i];
+        machine->accel->reset(vcpu);
+        vcpu->halted = vcpu->nmi_pending = vcpu->injecting = false;
+        vcpu->monitor.line = NULL;
+        vcpu->end = MACHINE_AIR;
+        vcpu->detail = 0;
+    }
     machine->event = BOARD_NONE;
 }
 
@@ -400,32 +386,37 @@ uint8_t *machine_ram(struct machine *machine, uint64_t gpa, uint64_t size)
 
 uint64_t machine_count(const struct machine *machine)
 {
-    return machine->vcpu->count;
+    return vcpu_machine_count(machine->current);
+}
+
+uint64_t machine_vcpu_count(const struct machine *machine, unsigned vcpu)
+{
+    return vcpu < machine->config.cpus ? machine->vcpu[vcpu]->count : 0;
 }
 
 uint64_t machine_time(const struct machine *machine)
 {
-    return machine->vcpu->time;
+    return machine->current->time;
 }
 
 void machine_get_registers(const struct machine *machine, unsigned vcpu, struct vcpu_registers *registers)
 {
     *registers = (struct vcpu_registers){0};
     if (vcpu < machine->config.cpus)
-        machine->accel->get_registers(machine->vcpu, registers);
+        machine->accel->get_registers(machine->vcpu[vcpu], registers);
 }
 
 void machine_set_registers(struct machine *machine, unsigned vcpu, const struct vcpu_registers *registers)
 {
     if (vcpu >= machine->config.cpus)
         return;
-    machine->accel->set_registers(machine->vcpu, registers);
-    machine->vcpu->halted = false;
+    machine->accel->set_registers(machine->vcpu[vcpu], registers);
+    machine->vcpu[vcpu]->halted = false;
 }
 
 size_t machine_serial_input(struct machine *machine, unsigned uart, const uint8_t *data, size_t size)
 {
-    return uart < MACHINE_UARTS ? board_serial_input(machine->board, uart, data, size, machine->vcpu->time) : 0;
+    return uart < MACHINE_UARTS ? board_serial_input(machine->board, uart, data, size, machine_time(machine)) : 0;
 }
 
 size_t machine_serial_output(struct machine *machine, unsigned uart, uint8_t *data, uint64_t *counts, size_t size)
@@ -440,14 +431,14 @@ size_t machine_debug_output(struct machine *machine, uint8_t *data, uint64_t *co
 
 void machine_power_button(struct machine *machine)
 {
-    board_power_button(machine->board, machine->vcpu->time);
+    board_power_button(machine->board, machine_time(machine));
 }
 
 /* ---- inspection ---- */
 
-uint64_t machine_exits(const struct machine *machine, unsigned reason)
+uint64_t machine_exits(const struct machine *machine, unsigned vcpu, unsigned reason)
 {
-    return reason < EXIT_REASONS ? machine->vcpu->exits[reason] : 0;
+    return vcpu < machine->config.cpus && reason < EXIT_REASONS ? machine->vcpu[vcpu]->exits[reason] : 0;
 }
 
 const char *machine_exit_name(unsigned reason)
@@ -455,89 +446,14 @@ const char *machine_exit_name(unsigned reason)
     return reason < EXIT_REASONS ? exit_names[reason] : NULL;
 }
 
-size_t machine_exit_ring(const struct machine *machine, struct machine_exit_record *records, size_t size)
+size_t machine_exit_ring(const struct machine *machine, unsigned vcpu, struct machine_exit_record *records,
+                         size_t size)
 {
-    const struct vcpu *vcpu = machine->vcpu;
-    size_t count = min64(min64(vcpu->exit_total, EXIT_RING), size);
+    if (vcpu >= machine->config.cpus)
+        return 0;
+    const struct vcpu *of = machine->vcpu[vcpu];
+    size_t count = min64(min64(of->exit_total, EXIT_RING), size);
     for (size_t i = 0; i < count; i++)
-        records[i] = vcpu->ring[(vcpu->exit_total - count + i) % EXIT_RING];
+        records[i] = of->ring[(of->exit_total - count + i) % EXIT_RING];
     return count;
-}
-
-/* Four lanes of multiply and rotate, so that the multiplications overlap; `size` is a multiple of 8. */
-static uint64_t hash_words(uint64_t hash, const void *data, uint64_t size)
-{
-    enum { LANES = 4 };
-    const uint64_t prime = 0x9e3779b97f4a7c15;
-    uint64_t lane[LANES] = {hash, hash ^ 1, hash ^ 2, hash ^ 3}, word;
-    for (uint64_t at = 0; at < size; at += sizeof word) {
-        uint64_t *l = &lane[at / sizeof word % LANES];
-        memcpy(&word, (const uint8_t *)data + at, sizeof word);
-        *l = (*l ^ word) * prime;
-        *l ^= *l >> 29;
-    }
-    hash = size;
-    for (unsigned i = 0; i < LANES; i++) {
-        hash = (hash ^ lane[i]) * prime;
-        hash ^= hash >> 32;
-    }
-    return hash;
-}
-
-static uint64_t hash_ram(const struct machine *machine, uint64_t hash, uint64_t gpa, uint64_t end)
-{
-    uint64_t bytes = end > gpa ? end - gpa : 0;
-    return bytes ? hash_words(hash, arena_at(machine->arena, gpa, bytes), bytes) : hash;
-}
-
-/* All MSRs that hold guest state which no other part of the hash covers. */
-static uint64_t hash_msrs(const struct machine *machine, uint64_t hash)
-{
-    static const struct {
-        uint32_t first, last;
-    } ranges[] = {
-        {0x10, 0x10},     {0x3b, 0x3b},   {0x48, 0x48},   {0x400, 0x40f},
-          {0x174, 0x176}, {0x1a0, 0x1a0}, {0x1d9, 0x1d9},
-        {0x200, 0x20f},   {0x250, 0x250}, {0x258, 0x259}, {0x268, 0x26f}, {0x277, 0x277},
-        {0x2ff, 0x2ff},   {0xc0000081, 0xc0000084},       {0xc0000102, 0xc0000103},
-    };
-    for (unsigned i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        for (uint32_t index = ranges[i].first; index <= ranges[i].last; index++) {
-            uint64_t entry[2] = {index, 0};
-            if (machine->accel->read_msr(machine->vcpu, index, &entry[1]))
-                hash = hash_words(hash, entry, sizeof entry);
-        }
-    return hash;
-}
-
-uint64_t machine_state_hash(const struct machine *machine)
-{
-    const struct vcpu *vcpu = machine->vcpu;
-    const struct registers *own = processor_registers(machine->processor);
-    struct vcpu_registers registers;
-    machine->accel->get_registers(vcpu, &registers);
-    uint64_t hash = hash_words(0, registers.gpr, offsetof(struct vcpu_registers, segment));
-    for (unsigned i = 0; i < 8; i++) {
-        const struct vcpu_segment *segment = &registers.segment[i];
-        uint64_t words[] = {segment->base, (uint64_t)segment->access << 32 | segment->limit, segment->selector};
-        hash = hash_words(hash, words, sizeof words);
-    }
-    uint64_t words[] = {registers.gdt_base,
-                        registers.idt_base,
-                        (uint64_t)registers.gdt_limit << 16 | registers.idt_limit,
-                        own->xcr0,
-                        own->pkru,
-                        machine->accel->interruptibility(vcpu),
-                        vcpu->halted | vcpu->nmi_pending << 1,
-                        vcpu->count,
-                        vcpu->time,
-                        board_hash(machine->board)};
-    hash = hash_words(hash, words, sizeof words);
-    hash = hash_words(hash, &own->fpu, sizeof own->fpu);
-    hash = hash_words(hash, own->ymm_high, sizeof own->ymm_high);
-    hash = hash_msrs(machine, hash);
-    uint64_t end = ram_end(machine->config.memory_bytes);
-    hash = hash_ram(machine, hash, 0, VGA_HOLE);
-    hash = hash_ram(machine, hash, VGA_HOLE_END, min64(end, PCI_HOLE));
-    return hash_ram(machine, hash, PCI_HOLE_END, end);
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define MACHINE_UARTS 4
-#define MACHINE_MAX_CPUS 1
+#define MACHINE_MAX_CPUS 254 /* what the I/O APIC and xAPIC mode can address: 8 bits, of which FFh is all */
 #define MACHINE_MAX_CPUID 96
 #define MACHINE_NEVER 0xffffffffffffffffULL
 
@@ -32,7 +32,8 @@ struct machine_config {
     uint64_t memory_bytes;  /* guest RAM; a multiple of 1 MiB, at least 2 MiB */
     uint32_t accel;         /* enum machine_accel */
     uint32_t clock;         /* enum machine_clock */
-    uint32_t cpus;
+    uint32_t cpus;          /* 1 to MACHINE_MAX_CPUS */
+    uint32_t slice;         /* instructions that a vCPU runs before the next one's turn; at least 1 */
     uint32_t debug_exit;    /* 1: isa-debug-exit at port 0xF4, and testdev */
     uint64_t seed;          /* of RDRAND and RDSEED */
     int64_t rtc_seconds;    /* the RTC at guest time 0, seconds since 1970 UTC */
@@ -106,7 +107,8 @@ uint8_t *machine_ram(struct machine *machine, uint64_t gpa, uint64_t size);
 
 int machine_run(struct machine *machine, const struct machine_limits *limits, struct machine_exit *exit);
 
-uint64_t machine_count(const struct machine *machine);
+uint64_t machine_count(const struct machine *machine); /* of all vCPUs */
+uint64_t machine_vcpu_count(const struct machine *machine, unsigned vcpu);
 uint64_t machine_time(const struct machine *machine);
 
 void machine_get_registers(const struct machine *machine, unsigned vcpu, struct vcpu_registers *registers);
@@ -124,17 +126,20 @@ void machine_power_button(struct machine *machine);
 /* From any thread: the running machine_run returns MACHINE_AIR soon. */
 void machine_kick(struct machine *machine);
 
-/* Statistics: exits by VT-x reason (0 to 69; zero in `bare`), and what the SDM calls it (NULL: none has the number). */
-uint64_t machine_exits(const struct machine *machine, unsigned reason);
+/* Statistics: a vCPU's exits by VT-x reason (0 to 69; zero in `bare`), and what the SDM calls it (NULL: none has the
+ * number). */
+uint64_t machine_exits(const struct machine *machine, unsigned vcpu, unsigned reason);
 const char *machine_exit_name(unsigned reason);
 
 /* One VM exit, as it was taken. */
 struct machine_exit_record {
-    uint64_t count, rip, qualification;
+    uint64_t count; /* the machine's */
+    uint64_t rip, qualification;
     uint32_t reason; /* SDM vol. 3, table 25-19 */
 };
-/* Up to `size` of the last exits (256 are kept), oldest first; returns how many. */
-size_t machine_exit_ring(const struct machine *machine, struct machine_exit_record *records, size_t size);
+/* Up to `size` of a vCPU's last exits (256 are kept), oldest first; returns how many. */
+size_t machine_exit_ring(const struct machine *machine, unsigned vcpu, struct machine_exit_record *records,
+                         size_t size);
 
 /* A hash of all guest-visible state (registers, chips, RAM), for comparing runs. */
 uint64_t machine_state_hash(const struct machine *machine);

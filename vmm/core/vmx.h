@@ -36,7 +36,8 @@ void arena_hole(struct arena *arena, uint64_t hpa, uint64_t size);
 
 struct processor;
 
-struct processor *processor_create(struct arena *arena, const struct machine_config *config);
+/* `index` is its initial APIC id: processors with the same arena are the logical processors of one package. */
+struct processor *processor_create(struct arena *arena, const struct machine_config *config, unsigned index);
 void processor_destroy(struct processor *processor);
 
 /* 512 bytes as FXSAVE64 lays them out (SDM vol. 1, table 10-2). */

@@ -7,9 +7,10 @@ from ..machine import Machine, VmExit
 
 def line(exit_: VmExit) -> str:
     """One VM exit."""
+    vcpu = f" CPU#{exit_.vcpu}" if exit_.vcpu else ""
     return (
-        f"exit at {exit_.retired}: {exit_.name} ({exit_.reason & 0xFFFF}), qualification {exit_.qualification:#x}, "
-        f"RIP {exit_.rip:#x}"
+        f"exit at {exit_.retired}{vcpu}: {exit_.name} ({exit_.reason & 0xFFFF}), "
+        f"qualification {exit_.qualification:#x}, RIP {exit_.rip:#x}"
     )
 
 

@@ -12,10 +12,12 @@ _FLAGS |= {"VM": 17, "AC": 18}  # SDM volume 1, 3.4.3
 
 def registers(machine: Machine) -> str:
     """All vCPUs' registers."""
-    return "\n\n".join(
-        f"CPU#{vcpu}, {machine.count} instructions, {machine.time} guest ns\n{_text(machine.registers(vcpu))}"
-        for vcpu in range(machine.spec.cpus)
-    )
+
+    def one(vcpu: int) -> str:
+        head = f"CPU#{vcpu}, {machine.vcpu_count(vcpu)} instructions, {machine.time} guest ns"
+        return f"{head}\n{_text(machine.registers(vcpu))}"
+
+    return "\n\n".join(map(one, range(machine.spec.cpus)))
 
 
 def _text(regs: Registers) -> str:

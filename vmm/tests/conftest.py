@@ -159,8 +159,11 @@ class FakeLib:
     def machine_power_button(self, handle: int) -> None:
         self._at(handle).power_button += 1
 
-    def machine_exits(self, handle: int, reason: int) -> int:
+    def machine_exits(self, handle: int, vcpu: int, reason: int) -> int:
         return 7 if reason == 10 else 0
+
+    def machine_vcpu_count(self, handle: int, vcpu: int) -> int:
+        return self._at(handle).count
 
     def machine_state_hash(self, handle: int) -> int:
         return hash((self._at(handle).count, self._at(handle).time)) & NEVER

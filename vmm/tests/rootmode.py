@@ -89,7 +89,7 @@ class Root:
     def __init__(self, model: str = "max") -> None:
         self.config = configuration(model)
         self.arena = lib.arena_create(8 * MIB)
-        self.cpu = lib.processor_create(self.arena, self.config)
+        self.cpu = lib.processor_create(self.arena, self.config, 0)
         assert self.cpu != ffi.NULL
         self.registers = lib.processor_registers(self.cpu)
         self.launched = False

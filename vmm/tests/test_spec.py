@@ -75,7 +75,9 @@ def test_seeds_have_64_bits() -> None:
     [
         ({"memory": MIB}, "memory is 1048576 bytes: it must be a multiple of 1M, at least 2M"),
         ({"memory": 5 * MIB + 1}, "multiple of 1M"),
-        ({"cpus": 2}, "cpus is 2"),
+        ({"cpus": 0}, "cpus is 0: a machine has 1 to 254 vCPUs"),
+        ({"cpus": 255}, "cpus is 255"),
+        ({"slice": 0}, "slice is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"rtc": -1}, "rtc is -1"),
     ],

@@ -21,15 +21,17 @@ enum apic_delivery {
 /* ICR bits 19:18 */
 enum apic_shorthand { APIC_TO_DESTINATION = 0, APIC_TO_SELF = 1, APIC_TO_ALL = 2, APIC_TO_OTHERS = 3 };
 
-#define APIC_BROADCAST 0xff
+#define APIC_BROADCAST 0xffffffffu
+/* The destination that a field of 8 bits states, as xAPICs and I/O APICs have it. */
+#define APIC_DESTINATION(field) ((field) == 0xff ? APIC_BROADCAST : (field))
 
 struct apic_message {
     uint8_t vector;
     uint8_t delivery;    /* enum apic_delivery */
     uint8_t shorthand;   /* enum apic_shorthand */
-    uint8_t destination; /* APIC id, or logical destination */
     bool logical;
     bool level; /* trigger mode */
+    uint32_t destination; /* APIC id, or logical destination; APIC_BROADCAST */
 };
 
 #endif

@@ -7,10 +7,12 @@
 #include "map.h"
 #include "output.h"
 #include "ticks.h"
+#include "x2apic.h"
 
 #define PORTS 0x2018 /* no chip answers above */
 #define PVPANIC_PANICKED 1
 #define ISA_IRQS 16
+#define BOOT_PROCESSOR 0
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 
 STATE_TABLE(chips, CHIPS_STATE);
@@ -36,7 +38,7 @@ struct board {
     uint64_t memory_bytes;
     unsigned cpus;
     bool debug_exit; /* isa-debug-exit, and testdev */
-    bool tsc_deadline;
+    bool tsc_deadline, x2apic;
     unsigned address_bits;
 
     enum board_event event;
@@ -69,48 +71,53 @@ static void reset_if(struct board *board, bool reset)
         raise_event(board, BOARD_RESET, 0);
 }
 
-/* The addressed processor with the lowest priority; of equals, the first. */
-static struct lapic *arbitrate(struct board *board, const struct apic_message *message)
+/* Is the message for this processor? `sender` is a vCPU, or the I/O APIC (-1), which uses no shorthands. */
+static bool is_for(const struct board *board, int vcpu, int sender, const struct apic_message *message)
+{
+    switch (message->shorthand) {
+    case APIC_TO_SELF:
+        return vcpu == sender;
+    case APIC_TO_OTHERS:
+        return vcpu != sender;
+    case APIC_TO_ALL:
+        return true;
+    }
+    return lapic_addressed(&board->chips.lapic[vcpu], message);
+}
+
+/* The addressed processor with the lowest priority; of equals, the first. One whose LAPIC is off by software takes none. */
+static struct lapic *arbitrate(struct board *board, int sender, const struct apic_message *message)
 {
     struct lapic *lowest = NULL;
 
-    for (unsigned i = 0; i < board->cpus; i++) {
+    for (int i = 0; i < (int)board->cpus; i++) {
         struct lapic *lapic = &board->chips.lapic[i];
-        if (lapic_addressed(lapic, message) && (!lowest || lapic_ppr(lapic) < lapic_ppr(lowest)))
+        if (is_for(board, i, sender, message) && lapic->svr & LAPIC_SVR_ENABLE &&
+            (!lowest || lapic_ppr(lapic) < lapic_ppr(lowest)))
             lowest = lapic;
     }
     return lowest;
 }
 
-static void deliver_to(struct board *board, struct lapic *lapic, const struct apic_message *message)
-{
-    if (message->delivery == APIC_INIT) /* the boot processor starts again at the reset vector */
-        raise_event(board, BOARD_RESET, 0);
-    else
-        lapic_receive(lapic, message);
-}
-
-/* `sender` is a vCPU, or the I/O APIC (-1), which uses no shorthands. */
 static void deliver(struct board *board, int sender, const struct apic_message *message)
 {
     if (message->delivery == APIC_EOI) {
         ioapic_end(&board->chips.ioapic, message->vector);
         return;
     }
-    if (message->delivery == APIC_LOWEST_PRIORITY && message->shorthand == APIC_TO_DESTINATION) {
-        struct lapic *lapic = arbitrate(board, message);
+    if (message->delivery == APIC_LOWEST_PRIORITY) {
+        struct lapic *lapic = arbitrate(board, sender, message);
         if (lapic)
             lapic_receive(lapic, message);
         return;
     }
     for (int i = 0; i < (int)board->cpus; i++) {
-        struct lapic *lapic = &board->chips.lapic[i];
-        bool meant = message->shorthand == APIC_TO_DESTINATION ? lapic_addressed(lapic, message)
-                     : message->shorthand == APIC_TO_SELF      ? i == sender
-                     : message->shorthand == APIC_TO_OTHERS    ? i != sender
-                                                               : true;
-        if (meant)
-            deliver_to(board, lapic, message);
+        if (!is_for(board, i, sender, message))
+            continue;
+        if (message->delivery == APIC_INIT && i == BOOT_PROCESSOR)
+            raise_event(board, BOARD_RESET, 0);
+        else
+            lapic_receive(&board->chips.lapic[i], message);
     }
 }
 
@@ -157,7 +164,7 @@ static void rearm(struct board *board, unsigned timer, uint64_t due)
         return;
     board->due[timer] = due;
     uint64_t deadline = MACHINE_NEVER;
-    for (unsigned i = 0; i < TIMERS; i++)
+    for (unsigned i = 0; i < TIMER_LAPIC + board->cpus; i++)
         deadline = sooner(deadline, board->due[i]);
     board->deadline = deadline;
 }
@@ -688,7 +695,7 @@ static bool in_lapic(const struct board *board, unsigned vcpu, uint64_t gpa)
 {
     uint64_t base = board->chips.lapic[vcpu].base;
 
-    return base & LAPIC_BASE_ENABLE && gpa >> 12 == base >> 12;
+    return (base & (LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC)) == LAPIC_BASE_ENABLE && gpa >> 12 == base >> 12;
 }
 
 static uint32_t memory_read(struct board *board, unsigned vcpu, uint64_t gpa, uint64_t now)
@@ -790,20 +797,41 @@ bool board_take_nmi(struct board *board, unsigned vcpu)
     return lapic_take_nmi(&board->chips.lapic[vcpu]);
 }
 
-void board_set_ferr(struct board *board, bool level)
+enum board_signal board_take_signal(struct board *board, unsigned vcpu, uint8_t *vector)
 {
+    struct lapic *lapic = &board->chips.lapic[vcpu];
+
+    return lapic_take_init(lapic)              ? BOARD_INIT
+           : lapic_take_startup(lapic, vector) ? BOARD_STARTUP
+                                               : BOARD_NO_SIGNAL;
+}
+
+bool board_signal_pending(const struct board *board, unsigned vcpu)
+{
+    return board->chips.lapic[vcpu].init || board->chips.lapic[vcpu].startup;
+}
+
+bool board_waits_for_startup(const struct board *board, unsigned vcpu)
+{
+    return board->chips.lapic[vcpu].wait_for_sipi;
+}
+
+void board_set_ferr(struct board *board, unsigned vcpu, bool level)
+{
+    if (vcpu != 0)
+        return;
     ferr_set_pin(&board->chips.ferr, level);
     ferr_changed(board);
 }
 
-bool board_ferr(const struct board *board)
+bool board_ferr(const struct board *board, unsigned vcpu)
 {
-    return board->chips.ferr.ferr;
+    return vcpu == 0 && board->chips.ferr.ferr;
 }
 
-bool board_ignne(const struct board *board)
+bool board_ignne(const struct board *board, unsigned vcpu)
 {
-    return board->chips.ferr.ignne;
+    return vcpu == 0 && board->chips.ferr.ignne;
 }
 
 void board_nmi(struct board *board)
@@ -817,6 +845,11 @@ void board_nmi(struct board *board)
     settle_interrupts(board);
 }
 
+static bool is_x2apic_msr(uint32_t index)
+{
+    return index >= X2APIC_MSR_FIRST && index <= X2APIC_MSR_LAST;
+}
+
 static bool has_msr(const struct board *board, uint32_t index)
 {
     return index == LAPIC_MSR_BASE || (index == LAPIC_MSR_TSC_DEADLINE && board->tsc_deadline);
@@ -826,15 +859,24 @@ bool board_msr_read(struct board *board, unsigned vcpu, uint32_t index, uint64_t
 {
     (void)tsc;
     catch_up(board, now);
+    if (is_x2apic_msr(index))
+        return x2apic_read(&board->chips.lapic[vcpu], index, value, now);
     return has_msr(board, index) && lapic_read_msr(&board->chips.lapic[vcpu], index, value);
 }
 
 bool board_msr_write(struct board *board, unsigned vcpu, uint32_t index, uint64_t value, uint64_t now, uint64_t tsc)
 {
+    struct lapic *lapic = &board->chips.lapic[vcpu];
+    struct apic_message message;
+    bool sent = false;
+
     catch_up(board, now);
-    if (!has_msr(board, index) ||
-        !lapic_write_msr(&board->chips.lapic[vcpu], index, value, now, tsc, board->address_bits))
+    if (is_x2apic_msr(index) ? !x2apic_write(lapic, index, value, now, &message, &sent)
+                             : !has_msr(board, index) || !lapic_write_msr(lapic, index, value, now, tsc,
+                                                                          board->address_bits, board->x2apic))
         return false;
+    if (sent)
+        deliver(board, (int)vcpu, &message);
     lapic_changed(board, vcpu);
     catch_up(board, now);
     return true;
@@ -877,21 +919,18 @@ static bool irq_open(const struct board *board, unsigned irq)
     return (!masked && intr_open(board)) || pin_open(board, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq);
 }
 
-bool board_can_wake(const struct board *board)
+bool board_can_wake(const struct board *board, unsigned vcpu)
 {
     static const uint8_t irq_of[TIMER_LAPIC] = {
         [TIMER_PIT] = IRQ_PIT,      [TIMER_RTC] = IRQ_RTC,      [TIMER_ACPI_PM] = IRQ_SCI,  [TIMER_UART] = IRQ_COM1,
         [TIMER_UART + 1] = IRQ_COM2, [TIMER_UART + 2] = IRQ_COM1, [TIMER_UART + 3] = IRQ_COM2,
     };
 
-    for (unsigned i = 0; i < TIMERS; i++) {
-        if (board->due[i] == MACHINE_NEVER)
-            continue;
-        if (i < TIMER_LAPIC ? irq_open(board, irq_of[i])
-                            : !(board->chips.lapic[i - TIMER_LAPIC].lvt[LAPIC_LVT_TIMER] & LAPIC_LVT_MASK))
+    for (unsigned i = 0; i < TIMER_LAPIC; i++)
+        if (board->due[i] != MACHINE_NEVER && irq_open(board, irq_of[i]))
             return true;
-    }
-    return false;
+    return board->due[TIMER_LAPIC + vcpu] != MACHINE_NEVER &&
+           !(board->chips.lapic[vcpu].lvt[LAPIC_LVT_TIMER] & LAPIC_LVT_MASK);
 }
 
 /* ---- the outside ---- */
@@ -1002,10 +1041,12 @@ static void read_cpuid(struct board *board, const struct machine_config *config)
     board->address_bits = 36; /* without leaf 80000008h */
     for (uint32_t i = 0; i < config->cpuid_count && i < MACHINE_MAX_CPUID; i++) {
         const struct cpuid_leaf *leaf = &config->cpuid[i];
-        if (leaf->leaf == 1)
+        if (leaf->leaf == 1) {
+            board->x2apic = leaf->ecx >> 21 & 1;
             board->tsc_deadline = leaf->ecx >> 24 & 1;
-        else if (leaf->leaf == 0x80000008 && (leaf->eax & 0xff) >= 32 && (leaf->eax & 0xff) <= 52)
+        } else if (leaf->leaf == 0x80000008 && (leaf->eax & 0xff) >= 32 && (leaf->eax & 0xff) <= 52) {
             board->address_bits = leaf->eax & 0xff;
+        }
     }
 }
 

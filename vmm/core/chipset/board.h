@@ -29,9 +29,10 @@ void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const 
 void board_advance(struct board *board, uint64_t now);
 /* The next time at which board_advance would change anything, or MACHINE_NEVER. */
 uint64_t board_deadline(const struct board *board);
-/* Can an interrupt still come from within: does a timer run whose way to a processor is not masked? A processor that
- * halts without it (and without a pending interrupt) sleeps for ever, even when board_deadline names a time. */
-bool board_can_wake(const struct board *board);
+/* Can an interrupt still come from within: does a timer run whose way to this processor is not masked? One that halts
+ * without it (and without a pending interrupt, or another processor that runs) sleeps for ever, even when board_deadline
+ * names a time. */
+bool board_can_wake(const struct board *board, unsigned vcpu);
 
 /* Is an interrupt asked of this vCPU (LAPIC above its priority, or PIC through LINT0/virtual wire)? */
 bool board_interrupt_pending(const struct board *board, unsigned vcpu);
@@ -39,14 +40,21 @@ bool board_interrupt_pending(const struct board *board, unsigned vcpu);
 uint8_t board_interrupt_acknowledge(struct board *board, unsigned vcpu, uint64_t now);
 /* Takes a pending NMI (false: none). */
 bool board_take_nmi(struct board *board, unsigned vcpu);
+/* INIT and SIPI, in the order in which they take effect. INIT of the first processor, which has no firmware to start
+ * again, is BOARD_RESET instead. */
+enum board_signal { BOARD_NO_SIGNAL = 0, BOARD_INIT, BOARD_STARTUP };
+enum board_signal board_take_signal(struct board *board, unsigned vcpu, uint8_t *vector);
+bool board_signal_pending(const struct board *board, unsigned vcpu);
+/* Does the processor wait for a SIPI, so that no other event reaches it? */
+bool board_waits_for_startup(const struct board *board, unsigned vcpu);
 /* The NMI button (LINT1), which port 70h bit 7 masks. */
 void board_nmi(struct board *board);
 
-/* FERR# of the first processor: an x87 error while CR0.NE is clear, which asks for IRQ 13. IGNNE#: the handler has seen
+/* FERR#, wired of the first processor alone: an x87 error while CR0.NE is clear, which asks for IRQ 13. IGNNE#: the handler has seen
  * it, and the processor goes on. */
-void board_set_ferr(struct board *board, bool level);
-bool board_ferr(const struct board *board);
-bool board_ignne(const struct board *board);
+void board_set_ferr(struct board *board, unsigned vcpu, bool level);
+bool board_ferr(const struct board *board, unsigned vcpu);
+bool board_ignne(const struct board *board, unsigned vcpu);
 
 /* The A20 gate: may address line 20 be high? */
 bool board_a20(const struct board *board);

@@ -120,7 +120,7 @@ bool ioapic_take(struct ioapic *ioapic, struct apic_message *message)
         *message = (struct apic_message){
             .vector = (uint8_t)(*entry & IOAPIC_VECTOR),
             .delivery = (uint8_t)((*entry & IOAPIC_DELIVERY) >> 8),
-            .destination = (uint8_t)(ioapic->high[pin] >> 24),
+            .destination = APIC_DESTINATION(ioapic->high[pin] >> 24),
             .logical = *entry & IOAPIC_LOGICAL,
             .level = level,
         };

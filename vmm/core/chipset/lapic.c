@@ -34,6 +34,16 @@ static unsigned delivery_of(uint32_t entry)
     return (entry & LAPIC_DELIVERY) >> 8;
 }
 
+bool lapic_in_x2apic_mode(const struct lapic *l)
+{
+    return l->base & LAPIC_BASE_X2APIC;
+}
+
+uint32_t lapic_x2apic_ldr(const struct lapic *l)
+{
+    return l->initial_id >> 4 << 16 | UINT32_C(1) << (l->initial_id & 15);
+}
+
 /* ---- 256 vectors ---- */
 
 static bool test_vector(const uint32_t *set, unsigned vector)
@@ -62,6 +72,7 @@ static int highest_vector(const uint32_t *set)
 /* ---- interrupts in ---- */
 
 static void accept(struct lapic *l, unsigned vector, bool level);
+static void forget(struct lapic *l);
 
 static void report_error(struct lapic *l, uint32_t error)
 {
@@ -87,14 +98,19 @@ static void accept(struct lapic *l, unsigned vector, bool level)
 
 bool lapic_addressed(const struct lapic *l, const struct apic_message *message)
 {
-    unsigned destination = message->destination;
+    uint32_t destination = message->destination, ldr = lapic_x2apic_ldr(l);
 
     if (!hardware_enabled(l))
         return false;
-    if (!message->logical)
-        return destination == APIC_BROADCAST || destination == l->id;
     if (destination == APIC_BROADCAST)
         return true;
+    if (lapic_in_x2apic_mode(l))
+        return message->logical ? destination >> 16 == ldr >> 16 && destination & ldr & 0xffff
+                                : destination == l->initial_id;
+    if (!message->logical)
+        return destination == l->id;
+    if (destination > 0xff)
+        return false;
     if (l->dfr == 0xf) /* flat */
         return l->ldr & destination;
     return l->ldr >> 4 == destination >> 4 && l->ldr & destination & 15; /* cluster */
@@ -104,8 +120,21 @@ void lapic_receive(struct lapic *l, const struct apic_message *message)
 {
     if (!hardware_enabled(l))
         return;
-    if (message->delivery == APIC_NMI) {
+    switch (message->delivery) {
+    case APIC_NMI:
         l->nmi = true;
+        return;
+    case APIC_INIT:
+        forget(l);
+        l->init = l->wait_for_sipi = true;
+        l->startup = false;
+        return;
+    case APIC_STARTUP: /* is for those who wait, and lost on others */
+        if (l->wait_for_sipi) {
+            l->wait_for_sipi = false;
+            l->startup = true;
+            l->startup_vector = message->vector;
+        }
         return;
     }
     if (!software_enabled(l))
@@ -206,6 +235,23 @@ bool lapic_take_nmi(struct lapic *l)
     return nmi;
 }
 
+bool lapic_take_init(struct lapic *l)
+{
+    bool init = l->init;
+
+    l->init = false;
+    return init;
+}
+
+bool lapic_take_startup(struct lapic *l, uint8_t *vector)
+{
+    bool startup = l->startup;
+
+    l->startup = false;
+    *vector = l->startup_vector;
+    return startup;
+}
+
 /* True: the I/O APICs have to hear of it. */
 static bool end_of_interrupt(struct lapic *l, struct apic_message *message)
 {
@@ -297,19 +343,36 @@ static void mask_all(struct lapic *l)
         l->lvt[i] |= LAPIC_LVT_MASK;
 }
 
-void lapic_reset(struct lapic *l, uint8_t id)
+/* The registers after INIT, and when the LAPIC is disabled: what it is and what stands at its pins is left. */
+static void forget(struct lapic *l)
 {
-    bool lint0 = l->lint[LAPIC_LINT0], lint1 = l->lint[LAPIC_LINT1];
+    struct lapic old = *l;
 
-    memset(l, 0, sizeof *l);
-    l->base = MAP_LAPIC | LAPIC_BASE_ENABLE | (id == 0 ? LAPIC_BASE_BSP : 0);
-    l->id = id;
-    l->dfr = 0xf;
-    l->svr = 0xff;
-    l->lint[LAPIC_LINT0] = lint0;
-    l->lint[LAPIC_LINT1] = lint1;
+    *l = (struct lapic){
+        .base = old.base,
+        .id = old.id,
+        .initial_id = old.initial_id,
+        .dfr = 0xf,
+        .svr = 0xff,
+        .lint = {old.lint[LAPIC_LINT0], old.lint[LAPIC_LINT1]},
+        .init = old.init,
+        .wait_for_sipi = old.wait_for_sipi,
+        .startup = old.startup,
+        .startup_vector = old.startup_vector,
+    };
     mask_all(l);
     disarm(l);
+}
+
+void lapic_reset(struct lapic *l, uint8_t id)
+{
+    l->base = MAP_LAPIC | LAPIC_BASE_ENABLE | (id == 0 ? LAPIC_BASE_BSP : 0);
+    l->id = id;
+    l->initial_id = id;
+    l->init = l->startup = false;
+    l->wait_for_sipi = id != 0;
+    l->startup_vector = 0;
+    forget(l);
 }
 
 static bool is_lvt(unsigned offset)
@@ -378,11 +441,11 @@ static void write_lvt(struct lapic *l, unsigned index, uint32_t value)
         sample_level(l, index - LAPIC_LVT_LINT0);
 }
 
-/* True: the IPI in `message` has to be sent. */
-static bool write_icr(struct lapic *l, uint32_t value, struct apic_message *message)
+bool lapic_write_icr(struct lapic *l, uint32_t value, uint32_t high, struct apic_message *message)
 {
     unsigned delivery = delivery_of(value);
 
+    l->icr_high = high;
     l->icr_low = value & (LAPIC_VECTOR | LAPIC_DELIVERY | LAPIC_ICR_LOGICAL | LAPIC_ICR_ASSERT | LAPIC_ICR_LEVEL |
                           LAPIC_ICR_SHORTHAND);
     if ((delivery == APIC_FIXED || delivery == APIC_LOWEST_PRIORITY) && (value & LAPIC_VECTOR) < 16) {
@@ -395,7 +458,7 @@ static bool write_icr(struct lapic *l, uint32_t value, struct apic_message *mess
         .vector = (uint8_t)(value & LAPIC_VECTOR),
         .delivery = (uint8_t)delivery,
         .shorthand = (uint8_t)((value & LAPIC_ICR_SHORTHAND) >> 18),
-        .destination = (uint8_t)(l->icr_high >> 24),
+        .destination = lapic_in_x2apic_mode(l) ? high : APIC_DESTINATION(high >> 24),
         .logical = value & LAPIC_ICR_LOGICAL,
         .level = false, /* IPIs are edge triggered: the bit only matters to INIT */
     };
@@ -433,7 +496,7 @@ bool lapic_write(struct lapic *l, unsigned offset, uint32_t value, uint64_t now,
         l->errors = 0;
         break;
     case LAPIC_ICR_LOW:
-        return write_icr(l, value, message);
+        return lapic_write_icr(l, value, l->icr_high, message);
     case LAPIC_ICR_HIGH:
         l->icr_high = value & 0xff000000;
         break;
@@ -472,24 +535,38 @@ bool lapic_read_msr(const struct lapic *l, uint32_t index, uint64_t *value)
     return false;
 }
 
-static bool write_base(struct lapic *l, uint64_t value, unsigned address_bits)
+/* From xAPIC to x2APIC mode, and from there to disabled (11.12.5): no other way leads in or out. */
+static bool may_become(uint64_t old, uint64_t new)
+{
+    enum { MODE = LAPIC_BASE_ENABLE | LAPIC_BASE_X2APIC };
+    unsigned from = old & MODE, to = new & MODE;
+
+    if (to == LAPIC_BASE_X2APIC || (to == MODE && !from))
+        return false;
+    return from != MODE || to != LAPIC_BASE_ENABLE;
+}
+
+static bool write_base(struct lapic *l, uint64_t value, unsigned address_bits, bool x2apic)
 {
     uint64_t address = ((UINT64_C(1) << address_bits) - 1) & ~UINT64_C(0xfff);
+    uint64_t known = address | LAPIC_BASE_BSP | LAPIC_BASE_ENABLE | (x2apic ? LAPIC_BASE_X2APIC : 0);
 
-    if (value & ~(address | LAPIC_BASE_BSP | LAPIC_BASE_ENABLE)) /* x2APIC mode too: it is not in CPUID */
+    if (value & ~known || !may_become(l->base, value))
         return false;
-    if (!(value & LAPIC_BASE_ENABLE) && hardware_enabled(l))
-        lapic_reset(l, l->id); /* disabling forgets everything, as power-up does */
+    if (!(value & LAPIC_BASE_ENABLE) && hardware_enabled(l)) {
+        forget(l); /* as power-up does, the id too */
+        l->id = (uint8_t)l->initial_id;
+    }
     l->base = value;
     return true;
 }
 
 bool lapic_write_msr(struct lapic *l, uint32_t index, uint64_t value, uint64_t now, uint64_t tsc,
-                     unsigned address_bits)
+                     unsigned address_bits, bool x2apic)
 {
     switch (index) {
     case LAPIC_MSR_BASE:
-        return write_base(l, value, address_bits);
+        return write_base(l, value, address_bits, x2apic);
     case LAPIC_MSR_TSC_DEADLINE:
         if (timer_mode(l) != LAPIC_TIMER_TSC_DEADLINE)
             return true; /* ignored in the other modes */

@@ -1,5 +1,5 @@
-/* The local APIC of one processor, xAPIC mode (SDM vol. 3, chapter 11 "Advanced Programmable Interrupt Controller").
- * Its timer counts guest nanoseconds: a 1 GHz core crystal, as CPUID leaf 15h of the CPU models says. */
+/* The local APIC of one processor (SDM vol. 3, chapter 11 "Advanced Programmable Interrupt Controller"),
+ * its registers as xAPIC mode has them; x2apic.h has the other way in. Its timer counts guest nanoseconds: a 1 GHz core crystal, as CPUID leaf 15h of the CPU models says. */
 #ifndef BRINGUP_LAPIC_H
 #define BRINGUP_LAPIC_H
 
@@ -68,13 +68,14 @@ enum {
 /* IA32_APIC_BASE; the rest is the page's address. */
 #define LAPIC_MSR_BASE 0x1b
 #define LAPIC_MSR_TSC_DEADLINE 0x6e0
-enum { LAPIC_BASE_BSP = 1 << 8, LAPIC_BASE_ENABLE = 1 << 11 };
+enum { LAPIC_BASE_BSP = 1 << 8, LAPIC_BASE_X2APIC = 1 << 10, LAPIC_BASE_ENABLE = 1 << 11 };
 
 enum { LAPIC_LINT0 = 0, LAPIC_LINT1 = 1 };
 
 #define LAPIC_STATE(VALUE, PART, owner)                                                                                \
     VALUE(owner, uint64_t, base, )          /* IA32_APIC_BASE */                                                       \
-    VALUE(owner, uint8_t, id, )                                                                                        \
+    VALUE(owner, uint8_t, id, )             /* in xAPIC mode */                                                        \
+    VALUE(owner, uint32_t, initial_id, )    /* and in x2APIC mode for good */                                          \
     VALUE(owner, uint8_t, tpr, )                                                                                       \
     VALUE(owner, uint8_t, ldr, )            /* bits 31:24 */                                                           \
     VALUE(owner, uint8_t, dfr, )            /* bits 31:28; the others are ones */                                      \
@@ -93,20 +94,32 @@ enum { LAPIC_LINT0 = 0, LAPIC_LINT1 = 1 };
     VALUE(owner, uint64_t, tsc_deadline, )  /* IA32_TSC_DEADLINE */                                                    \
     VALUE(owner, bool, lint, [2])           /* levels at the pins */                                                   \
     VALUE(owner, bool, extint, )            /* an ExtINT message waits for its INTA cycle */                           \
-    VALUE(owner, bool, nmi, )
+    VALUE(owner, bool, nmi, )                                                                                          \
+    VALUE(owner, bool, init, )              /* arrived, not yet taken */                                               \
+    VALUE(owner, bool, wait_for_sipi, )                                                                                \
+    VALUE(owner, bool, startup, )           /* a SIPI arrived, not yet taken */                                        \
+    VALUE(owner, uint8_t, startup_vector, )
 STATE_STRUCT(lapic, LAPIC_STATE);
 
+/* Power-on: the processor with id 0 boots, the others wait for a SIPI. */
 void lapic_reset(struct lapic *lapic, uint8_t id);
+
+bool lapic_in_x2apic_mode(const struct lapic *lapic);
+/* LDR in x2APIC mode, which follows from the id (11.12.10.2): cluster 31:16, a bit for the member 15:0. */
+uint32_t lapic_x2apic_ldr(const struct lapic *lapic);
 
 /* The 32-bit register at `offset` (a multiple of 16). */
 uint32_t lapic_read(struct lapic *lapic, unsigned offset, uint64_t now);
 /* True: `message` has to be sent (an IPI, an EOI). */
 bool lapic_write(struct lapic *lapic, unsigned offset, uint32_t value, uint64_t now, struct apic_message *message);
 /* False: #GP. `tsc` is the guest's TSC at `now`, one tick a nanosecond: it turns IA32_TSC_DEADLINE into a time, which a
- * later change of the TSC does not move. `address_bits` is MAXPHYADDR. */
+ * later change of the TSC does not move. `address_bits` is MAXPHYADDR; without `x2apic` there is no such mode. */
 bool lapic_read_msr(const struct lapic *lapic, uint32_t index, uint64_t *value);
 bool lapic_write_msr(struct lapic *lapic, uint32_t index, uint64_t value, uint64_t now, uint64_t tsc,
-                     unsigned address_bits);
+                     unsigned address_bits, bool x2apic);
+
+/* ICR as a whole; true: the IPI in `message` has to be sent. */
+bool lapic_write_icr(struct lapic *lapic, uint32_t low, uint32_t high, struct apic_message *message);
 
 /* Is this processor meant (shorthands aside)? */
 bool lapic_addressed(const struct lapic *lapic, const struct apic_message *message);
@@ -122,6 +135,9 @@ bool lapic_extint_pending(const struct lapic *lapic);
 bool lapic_take_extint(struct lapic *lapic);
 uint8_t lapic_acknowledge(struct lapic *lapic);
 bool lapic_take_nmi(struct lapic *lapic);
+/* INIT comes before the SIPI that may follow it. */
+bool lapic_take_init(struct lapic *lapic);
+bool lapic_take_startup(struct lapic *lapic, uint8_t *vector);
 
 void lapic_advance(struct lapic *lapic, uint64_t now);
 uint64_t lapic_deadline(const struct lapic *lapic);

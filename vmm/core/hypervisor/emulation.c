@@ -39,7 +39,7 @@ static uint32_t bus_in(void *context, uint16_t port, unsigned size)
 static void bus_out(void *context, uint16_t port, uint32_t value, unsigned size)
 {
     struct vcpu *vcpu = context;
-    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu->count);
+    board_io_write(vcpu->board, port, value, size, vcpu->time, vcpu_machine_count(vcpu));
 }
 
 /* ---- the guest's registers ---- */
@@ -137,6 +137,8 @@ void emulate_instruction_at_rip(struct guest *guest)
                  (unsigned long long)state.rip);
     else if (before.rflags & RFLAGS_TF)
         single_step(guest);
+    if (outcome.monitored != MACHINE_NEVER)
+        vcpu_monitor(vcpu, outcome.monitored & ~guest->a20m);
 }
 
 /* SDM vol. 3, 8.3. An instruction, or the delivery of an event by a task gate, which `vectoring` describes. */

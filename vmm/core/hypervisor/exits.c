@@ -19,11 +19,11 @@ static void exit_unexpected(struct guest *guest);
 static void x87_error(struct guest *guest)
 {
     struct vcpu *vcpu = &guest->vcpu;
-    if (board_ignne(vcpu->board)) {
+    if (board_ignne(vcpu->board, vcpu->index)) {
         emulate_instruction_at_rip(guest);
         return;
     }
-    board_set_ferr(vcpu->board, true);
+    board_set_ferr(vcpu->board, vcpu->index, true);
     vmcs_write(guest, GUEST_INTERRUPTIBILITY_STATE,
                vmcs_read(guest, GUEST_INTERRUPTIBILITY_STATE) & ~(uint64_t)BLOCKED_BY_STI);
     vcpu->halted = true;
@@ -118,19 +118,36 @@ static void exit_cpuid(struct guest *guest)
     complete_instruction(guest);
 }
 
+/* Asked for when another vCPU could run (WINDOW_PAUSE). */
+static void exit_pause(struct guest *guest)
+{
+    complete_instruction(guest);
+    guest->vcpu.yields = true;
+}
+
+/* Asked for when there are other vCPUs. */
+static void exit_monitor(struct guest *guest)
+{
+    emulate_instruction_at_rip(guest);
+}
+
 static void exit_hlt(struct guest *guest)
 {
     complete_instruction(guest);
+    guest->vcpu.monitor.line = NULL;
     guest->vcpu.halted = !vmcs_read(guest, GUEST_PENDING_DEBUG_EXCEPTIONS); /* a single step's trap follows */
 }
 
-/* As HLT: nothing but an interrupt can come meanwhile. CPUID leaf 5 has no extensions to state in ECX. */
+/* CPUID leaf 5 has no extensions to state in ECX. */
 static void exit_mwait(struct guest *guest)
 {
-    if ((uint32_t)guest->registers->gpr[RCX])
+    struct vcpu *vcpu = &guest->vcpu;
+    if ((uint32_t)guest->registers->gpr[RCX]) {
         inject_exception(guest, VECTOR_GP, 0);
-    else
-        exit_hlt(guest);
+        return;
+    }
+    complete_instruction(guest);
+    vcpu->halted = !vmcs_read(guest, GUEST_PENDING_DEBUG_EXCEPTIONS) && vcpu_mwait_halts(vcpu);
 }
 
 /* No cache is modelled. */
@@ -276,7 +293,7 @@ static void exit_io(struct guest *guest)
         uint32_t value = board_io_read(vcpu->board, port, size, vcpu->time) & mask;
         *rax = size == 4 ? value : (*rax & ~(uint64_t)mask) | value;
     } else {
-        board_io_write(vcpu->board, port, (uint32_t)*rax & mask, size, vcpu->time, vcpu->count);
+        board_io_write(vcpu->board, port, (uint32_t)*rax & mask, size, vcpu->time, vcpu_machine_count(vcpu));
     }
     complete_instruction(guest);
     note_io_breakpoints(guest, port, size);
@@ -346,14 +363,14 @@ void guest_exit(struct guest *guest)
     struct vcpu *vcpu = &guest->vcpu;
     unsigned basic = guest->exit.reason & REASON_BASIC;
     struct machine_exit_record *record = &vcpu->ring[vcpu->exit_total++ % EXIT_RING];
-    *record = (struct machine_exit_record){vcpu->count, guest->exit.rip, guest->exit.qualification,
-                                           guest->exit.reason};
+    *record = (struct machine_exit_record){.count = vcpu_machine_count(vcpu), .rip = guest->exit.rip,
+                                           .qualification = guest->exit.qualification, .reason = guest->exit.reason};
     if (basic >= EXIT_REASONS || !exit_handlers[basic]) {
         exit_unexpected(guest);
         return;
     }
     vcpu->exits[basic]++;
     exit_handlers[basic](guest);
-    if (board_ferr(vcpu->board) && !(guest->registers->fpu.fsw & FSW_ES))
-        board_set_ferr(vcpu->board, false);
+    if (board_ferr(vcpu->board, vcpu->index) && !(guest->registers->fpu.fsw & FSW_ES))
+        board_set_ferr(vcpu->board, vcpu->index, false);
 }

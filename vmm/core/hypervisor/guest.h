@@ -7,16 +7,16 @@
 #include "../processor/bits.h"
 #include "sdm.h"
 
-#define VPID 1 /* of our only VMCS */
-
 enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 enum segment_register { ES, CS, SS, DS, FS, GS, LDTR, TR, SEGMENTS };
 
-/* Where the hypervisor's structures lie: pages of the arena behind guest RAM. */
+/* Where the hypervisor's structures lie: pages of the arena behind guest RAM. Each vCPU has the first three, all share
+ * the rest. */
 struct layout {
     uint64_t vmxon, vmcs, msr_bitmap;
     uint64_t ones; /* a page of ones, and behind it the EPT tables that map nothing but it */
-    uint64_t ept;
+    uint64_t ept;          /* in which RAM is mapped, and nothing else */
+    uint64_t delivery_ept; /* in which all else reads as ones */
     uint64_t end;
 };
 
@@ -37,8 +37,9 @@ struct guest {
     uint64_t feature_control;         /* the guest's IA32_FEATURE_CONTROL */
     uint64_t power_on[POWER_ON_MSRS]; /* what RESET# leaves in the MSRs of msrs.c's lists */
     uint64_t cr0_fixed;        /* CR0 bits that VMX operation wants set, besides PE and PG */
-    uint64_t ept_pointer;      /* RAM is mapped, all else exits */
-    uint64_t delivery_pointer; /* RAM is mapped, all else reads as ones: for delivering_over_bus */
+    uint16_t vpid;
+    uint64_t ept_pointer;      /* to layout.ept */
+    uint64_t delivery_pointer; /* to layout.delivery_ept, for delivering_over_bus */
     uint64_t a20m;             /* the address bit that the A20 gate masks: A20 or 0 */
     uint32_t failed_component; /* a VMREAD or VMWRITE that failed: the encoding + 1, or 0 */
 
@@ -139,8 +140,10 @@ void guest_reset_msrs(struct guest *guest);
 
 /* ---- memory.c: guest-physical memory ---- */
 
-struct layout layout_of(uint64_t memory_bytes);
-/* Builds both sets of EPT tables. */
+struct layout layout_of(const struct machine_config *config, unsigned vcpu);
+/* The EPT pointer to tables that lie at `hpa`. */
+uint64_t ept_pointer_to(uint64_t hpa);
+/* Builds both sets of EPT tables, for all vCPUs. */
 void build_ept(struct guest *guest);
 void guest_set_a20(struct vcpu *vcpu, bool open);
 /* Makes `ones` a page of ones again. */

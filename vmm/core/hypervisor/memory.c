@@ -16,17 +16,25 @@
 
 enum level { PT = 1, PD, PDPT, PML4 };
 
-struct layout layout_of(uint64_t memory_bytes)
+struct layout layout_of(const struct machine_config *config, unsigned vcpu)
 {
-    uint64_t end = ram_end(memory_bytes);
+    enum { PAGES_EACH = 3 };
+    uint64_t end = ram_end(config->memory_bytes), own = end + vcpu * PAGES_EACH * PAGE;
     /* One PML4 and PDPT, a PD for each GiB, and PTs where RAM fills only a part of 2 MiB: around video memory, and
      * where low and high RAM end. */
     uint64_t tables = 2 + (end + GIB(1) - 1) / GIB(1) + 3;
     tables += (end + MIB(2) - 1) / MIB(2); /* a closed A20 gate leaves no large page */
-    struct layout layout = {.vmxon = end, .vmcs = end + PAGE, .msr_bitmap = end + 2 * PAGE, .ones = end + 3 * PAGE};
+    struct layout layout = {.vmxon = own, .vmcs = own + PAGE, .msr_bitmap = own + 2 * PAGE};
+    layout.ones = end + config->cpus * PAGES_EACH * PAGE;
     layout.ept = layout.ones + PML4 * PAGE;
-    layout.end = layout.ept + 2 * tables * PAGE;
+    layout.delivery_ept = layout.ept + tables * PAGE;
+    layout.end = layout.delivery_ept + tables * PAGE;
     return layout;
+}
+
+uint64_t ept_pointer_to(uint64_t hpa)
+{
+    return hpa | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
 }
 
 uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size)
@@ -81,15 +89,17 @@ void build_ept(struct guest *guest)
     }
     fill_ones(guest);
     uint64_t next = guest->layout.ept;
-    guest->ept_pointer = build_table(guest, 0, PML4, nothing, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
-    guest->delivery_pointer = build_table(guest, 0, PML4, ones, &next) | EPTP_WALK_LENGTH_4 | EPTP_WRITE_BACK;
+    build_table(guest, 0, PML4, nothing, &next);
+    next = guest->layout.delivery_ept;
+    build_table(guest, 0, PML4, ones, &next);
 }
 
 void guest_set_a20(struct vcpu *vcpu, bool open)
 {
     struct guest *guest = guest_of(vcpu);
     guest->a20m = open ? 0 : A20;
-    build_ept(guest);
+    if (vcpu->index == 0)
+        build_ept(guest);
     vmcs_write(guest, EPT_POINTER, guest->ept_pointer);
     if (vmx_invept(vcpu->processor, INVEPT_ALL_CONTEXTS, 0) != VMX_SUCCEED)
         vcpu_end(vcpu, MACHINE_INTERNAL, "INVEPT: VM-instruction error %u",

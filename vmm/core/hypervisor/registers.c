@@ -46,7 +46,7 @@ void set_guest_efer(struct guest *guest, uint64_t value)
 
 void flush_translations(struct guest *guest)
 {
-    if (vmx_invvpid(guest->vcpu.processor, INVVPID_SINGLE_CONTEXT, VPID, 0) != VMX_SUCCEED)
+    if (vmx_invvpid(guest->vcpu.processor, INVVPID_SINGLE_CONTEXT, guest->vpid, 0) != VMX_SUCCEED)
         vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "INVVPID: VM-instruction error %u",
                  (unsigned)vmcs_read(guest, VM_INSTRUCTION_ERROR));
 }
@@ -178,24 +178,7 @@ void guest_set_registers(struct vcpu *vcpu, const struct vcpu_registers *registe
 /* SDM vol. 3, table 10-1 */
 void guest_reset_registers(struct guest *guest)
 {
-    enum { DATA = 0x93, LDT = 0x82, BUSY_TSS = 0x8b };
-    struct vcpu_registers registers = {
-        .rip = 0xfff0,
-        .rflags = RFLAGS_FIXED,
-        .cr0 = CR0_CD | CR0_NW | CR0_ET,
-        .dr = {[6] = 0xffff0ff0, [7] = 0x400},
-        .gdt_limit = 0xffff,
-        .idt_limit = 0xffff,
-    };
-    struct cpuid_leaf version;
-    processor_cpuid(guest->vcpu.processor, 1, 0, &version);
-    registers.gpr[RDX] = version.eax;
-    for (unsigned i = 0; i < SEGMENTS; i++)
-        registers.segment[i] = (struct vcpu_segment){.limit = 0xffff, .access = DATA};
-    registers.segment[CS].selector = 0xf000;
-    registers.segment[CS].base = 0xffff0000;
-    registers.segment[LDTR].access = LDT;
-    registers.segment[TR].access = BUSY_TSS;
+    struct vcpu_registers registers = initial_registers(&guest->vcpu, CR0_CD | CR0_NW);
     guest_set_registers(&guest->vcpu, &registers);
 
     struct fxsave *fpu = &guest->registers->fpu;

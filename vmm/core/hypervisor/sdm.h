@@ -94,6 +94,8 @@ enum vmcs_component {
 #define PRIMARY_NMI_WINDOW_EXITING (1u << 22)
 #define PRIMARY_UNCONDITIONAL_IO_EXITING (1u << 24)
 #define PRIMARY_USE_MSR_BITMAPS (1u << 28)
+#define PRIMARY_MONITOR_EXITING (1u << 29)
+#define PRIMARY_PAUSE_EXITING (1u << 30)
 #define PRIMARY_ACTIVATE_SECONDARY_CONTROLS (1u << 31)
 
 #define SECONDARY_ENABLE_EPT (1u << 1)
@@ -181,8 +183,8 @@ enum vmcs_component {
     X(34, exit_failed_entry, "ENTRY_FAILURE_MSR_LOADING")                                                              \
     X(36, exit_mwait, "MWAIT")                                                                                         \
     X(37, exit_unexpected, "MONITOR_TRAP_FLAG")                                                                        \
-    X(39, exit_unexpected, "MONITOR")                                                                                  \
-    X(40, exit_unexpected, "PAUSE")                                                                                    \
+    X(39, exit_monitor, "MONITOR")                                                                                     \
+    X(40, exit_pause, "PAUSE")                                                                                         \
     X(41, exit_failed_entry, "ENTRY_FAILURE_MACHINE_CHECK")                                                            \
     X(43, exit_unexpected, "TPR_BELOW_THRESHOLD")                                                                      \
     X(44, exit_unexpected, "APIC_ACCESS")                                                                              \

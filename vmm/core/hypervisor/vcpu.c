@@ -25,7 +25,8 @@ static void write_controls(struct guest *guest)
         controls(guest, IA32_VMX_TRUE_PROCBASED_CTLS,
                  PRIMARY_TSC_OFFSETTING | PRIMARY_HLT_EXITING | PRIMARY_MWAIT_EXITING | PRIMARY_RDPMC_EXITING |
                      PRIMARY_CR8_LOAD_EXITING | PRIMARY_CR8_STORE_EXITING | PRIMARY_UNCONDITIONAL_IO_EXITING |
-                     PRIMARY_USE_MSR_BITMAPS | PRIMARY_ACTIVATE_SECONDARY_CONTROLS,
+                     PRIMARY_USE_MSR_BITMAPS | PRIMARY_ACTIVATE_SECONDARY_CONTROLS |
+                     (guest->vcpu.config->cpus > 1 ? PRIMARY_MONITOR_EXITING : 0),
                  0);
     vmcs_write(guest, PIN_BASED_CONTROLS,
                controls(guest, IA32_VMX_TRUE_PINBASED_CTLS,
@@ -41,7 +42,7 @@ static void write_controls(struct guest *guest)
                         EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_SAVE_EFER, 0));
     vmcs_write(guest, ENTRY_CONTROLS,
                controls(guest, IA32_VMX_TRUE_ENTRY_CTLS, ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_EFER, 0));
-    vmcs_write(guest, VIRTUAL_PROCESSOR_ID, VPID);
+    vmcs_write(guest, VIRTUAL_PROCESSOR_ID, guest->vpid);
     vmcs_write(guest, EPT_POINTER, guest->ept_pointer);
     vmcs_write(guest, MSR_BITMAP_ADDRESS, guest->layout.msr_bitmap);
     vmcs_write(guest, VMCS_LINK_POINTER, ~0ull);
@@ -106,7 +107,7 @@ static void write_clock(struct guest *guest)
 
 static uint64_t guest_structures(const struct machine_config *config)
 {
-    return layout_of(config->memory_bytes).end - ram_end(config->memory_bytes);
+    return layout_of(config, 0).end - ram_end(config->memory_bytes);
 }
 
 static void guest_destroy(struct vcpu *vcpu)
@@ -135,14 +136,18 @@ static struct vcpu *guest_create(const struct vcpu *common, char *error, size_t 
     struct vcpu *vcpu = &guest->vcpu;
     *vcpu = *common;
     guest->registers = processor_registers(vcpu->processor);
-    guest->layout = layout_of(vcpu->config->memory_bytes);
+    guest->layout = layout_of(vcpu->config, vcpu->index);
+    guest->vpid = vcpu->index + 1;
+    guest->ept_pointer = ept_pointer_to(guest->layout.ept);
+    guest->delivery_pointer = ept_pointer_to(guest->layout.delivery_ept);
     guest->emulator = emulator_create(vcpu->config);
     if (!guest->emulator)
         vcpu_end(vcpu, MACHINE_INTERNAL, "out of memory");
     else if (!enter_vmx_operation(guest))
         vcpu_end(vcpu, MACHINE_INTERNAL, "the processor cannot enter VMX operation");
     if (vcpu->end == MACHINE_AIR) {
-        build_ept(guest);
+        if (vcpu->index == 0)
+            build_ept(guest);
         fill_msr_bitmap(arena_at(vcpu->arena, guest->layout.msr_bitmap, 4096));
         write_controls(guest);
         write_host_state(guest);
@@ -162,7 +167,8 @@ static struct vcpu *guest_create(const struct vcpu *common, char *error, size_t 
 static void write_windows(struct guest *guest, unsigned windows)
 {
     uint32_t exiting = (windows & WINDOW_INTERRUPT ? PRIMARY_INTERRUPT_WINDOW_EXITING : 0) |
-                       (windows & WINDOW_NMI ? PRIMARY_NMI_WINDOW_EXITING : 0);
+                       (windows & WINDOW_NMI ? PRIMARY_NMI_WINDOW_EXITING : 0) |
+                       (windows & WINDOW_PAUSE ? PRIMARY_PAUSE_EXITING : 0);
     if (windows != guest->windows)
         vmcs_write(guest, PRIMARY_CONTROLS, guest->primary_controls | exiting);
     guest->windows = windows;

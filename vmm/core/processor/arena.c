@@ -1,6 +1,8 @@
 #include "arena.h"
 
 #include "integer.h"
+#include "memory.h"
+#include "trace.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,9 +16,11 @@ struct arena *arena_create(uint64_t bytes)
     arena->pages = calloc((arena->size >> PAGE_BITS) + 1, sizeof *arena->pages);
     arena->memory = mmap(NULL, arena->size ? arena->size : 0x1000, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (arena->memory == MAP_FAILED || !arena->pages) {
+    arena->traces = trace_cache_create();
+    if (arena->memory == MAP_FAILED || !arena->pages || !arena->traces) {
         if (arena->memory != MAP_FAILED)
             munmap(arena->memory, arena->size);
+        trace_cache_destroy(arena->traces);
         free(arena->pages);
         free(arena);
         return NULL;
@@ -29,6 +33,7 @@ void arena_destroy(struct arena *arena)
     if (!arena)
         return;
     munmap(arena->memory, arena->size ? arena->size : 0x1000);
+    trace_cache_destroy(arena->traces);
     free(arena->pages);
     free(arena);
 }
@@ -55,6 +60,16 @@ void arena_hole(struct arena *arena, uint64_t hpa, uint64_t size)
 }
 
 /* ---- decoded code that is overwritten ---- */
+
+void arena_forbid_writes(struct arena *arena, uint64_t pa)
+{
+    struct page *page = arena_page(arena, pa);
+    if (!page || !page->write_mapped)
+        return;
+    page->write_mapped = false;
+    for (struct processor *cpu = arena->processors; cpu; cpu = cpu->next)
+        mmu_forbid_writes(cpu, pa);
+}
 
 static bool is_stale(const struct trace *trace)
 {

@@ -19,6 +19,8 @@ struct arena {
     uint8_t *memory;
     uint64_t size; /* bytes, a multiple of the page size */
     struct page *pages;
+    struct trace_cache *traces;   /* of all processors: what is decoded depends on memory and mode alone */
+    struct processor *processors; /* on this memory, by `next` */
 };
 
 /* The page of a physical address, or NULL when that is not RAM. */
@@ -35,6 +37,9 @@ static inline uint32_t code_lines(uint64_t pa, uint64_t size)
     unsigned first = (pa & 0xfff) >> CODE_LINE_BITS, last = ((pa & 0xfff) + size - 1) >> CODE_LINE_BITS;
     return (uint32_t)((2ull << last) - (1ull << first));
 }
+
+/* The page now holds decoded code: no processor's TLB stores to it without asking. */
+void arena_forbid_writes(struct arena *arena, uint64_t pa);
 
 void page_drop_traces(struct page *page, uint64_t pa, uint64_t size);
 

@@ -126,7 +126,10 @@ enum leave {
     LEAVE_NONE,
     LEAVE_BUDGET,   /* the wanted count is reached */
     LEAVE_VM_EXIT,  /* the VMCS holds the exit information */
-    LEAVE_HALT,     /* bare: HLT or MWAIT retired */
+    LEAVE_HALT,     /* bare: HLT retired */
+    LEAVE_MWAIT,    /* bare: MWAIT retired */
+    LEAVE_PAUSE,    /* bare: PAUSE at RIP, if wanted; not retired */
+    LEAVE_MONITOR,  /* bare: MONITOR at RIP, if wanted; not retired */
     LEAVE_SHUTDOWN, /* bare: triple fault */
     LEAVE_BUS,      /* bare: the instruction at RIP wants a device (port or memory); not retired */
     LEAVE_MSR,      /* bare: RDMSR or WRMSR at RIP of an MSR that the board has; not retired */
@@ -185,6 +188,8 @@ struct processor {
     const struct emulate_bus *bus; /* set: accesses that are not RAM go here; else they leave the run */
     bool emulating;                /* an emulator: nothing is RAM, nothing is cached */
     bool want_interrupt_window;    /* bare */
+    bool want_pause, want_monitor; /* bare: PAUSE and MONITOR leave the run */
+    uint64_t monitored;            /* the physical address that the last MONITOR named */
     bool ignne;                    /* bare: the pin IGNNE# */
     volatile uint32_t kicked;
 
@@ -208,10 +213,12 @@ struct processor {
     uint8_t physical_bits;
     const struct machine_config *model;
     struct machine_config config;
+    unsigned index; /* among the machine's: the initial APIC id */
 
     struct arena *arena;
     struct vmx *vmx;
-    struct trace_cache *traces;
+    struct processor *next; /* on the same arena */
+    struct trace *limited;  /* trace_limited */
     struct tlb_bank *banks; /* TLB_BANKS */
     uint64_t generation;    /* last one given */
     uint64_t global_generation, global_key[3]; /* of supervisor code in global pages: the same in all banks of a key */

@@ -35,18 +35,62 @@ static uint32_t clamp(const struct processor *cpu, uint32_t leaf)
     return last;
 }
 
+/* ---- topology: all processors of a machine are the cores of one package, with a thread each ---- */
+
+/* log2, rounded up */
+static unsigned bits_for(unsigned processors)
+{
+    return processors > 1 ? 32 - (unsigned)__builtin_clz(processors - 1) : 0;
+}
+
+#define HTT (1u << 28)
+#define CORE_LEVEL 1 /* the subleaf of leaf 0BH whose level type is 2 */
+
+static void state_topology(const struct processor *cpu, struct cpuid_leaf *out)
+{
+    unsigned processors = cpu->config.cpus, ids = 1u << bits_for(processors);
+    bool amd_package = cpu->amd && processors > 1;
+    switch (out->leaf) {
+    case 0x1: /* initial APIC id, APIC ids in the package */
+        out->ebx = (out->ebx & 0x00ffffff) | cpu->index << 24;
+        if (processors > 1) {
+            out->ebx = (out->ebx & 0xff00ffff) | (processors < 0xff ? processors : 0xff) << 16;
+            out->edx |= HTT;
+        }
+        break;
+    case 0x4: /* core ids in the package, a field of six bits; no core shares a cache */
+        if (out->eax & 0x1f)
+            out->eax |= (ids < 64 ? ids - 1 : 63) << 26;
+        break;
+    case 0xb:
+        if (out->subleaf == CORE_LEVEL && processors > 1) {
+            out->eax = bits_for(processors);
+            out->ebx = processors;
+        }
+        if (find_row(cpu, 0xb, 0))
+            out->edx = cpu->index;
+        break;
+    case 0x80000001: /* CmpLegacy: HTT means cores */
+        out->ecx |= amd_package ? 1u << 1 : 0;
+        break;
+    case 0x80000008: /* ApicIdSize, NC */
+        out->ecx |= amd_package ? bits_for(processors) << 12 | (processors - 1) : 0;
+        break;
+    }
+}
+
 void processor_cpuid(struct processor *cpu, uint32_t leaf, uint32_t subleaf, struct cpuid_leaf *out)
 {
     leaf = clamp(cpu, leaf);
     const struct cpuid_leaf *row = find_row(cpu, leaf, has_subleaves(leaf) ? subleaf : 0);
     *out = row ? *row : (struct cpuid_leaf){.leaf = leaf, .subleaf = subleaf};
+    state_topology(cpu, out);
     switch (leaf) {
     case 0x0:
         if (cpu->s.misc_enable & MISC_ENABLE_LIMIT_CPUID && out->eax > LIMITED_LEAF)
             out->eax = LIMITED_LEAF;
         break;
     case 0x1:
-        out->ebx &= 0x00ffffff; /* initial APIC id 0 */
         if (!(cpu->s.misc_enable & MISC_ENABLE_MONITOR))
             out->ecx &= ~(1u << 3);
         out->ecx = (out->ecx & ~(1u << 27)) | (uint32_t)!!(cpu->s.cr4 & CR4_OSXSAVE) << 27;

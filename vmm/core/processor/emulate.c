@@ -21,8 +21,8 @@ struct emulator *emulator_create(const struct machine_config *config)
     memset(cpu, 0, sizeof *cpu);
     cpu->emulating = true;
     cpu->vmx = vmx_create();
-    cpu->traces = trace_cache_create();
-    if (!cpu->vmx || !cpu->traces) {
+    cpu->limited = trace_limited_create();
+    if (!cpu->vmx || !cpu->limited) {
         emulator_destroy(emulator);
         return NULL;
     }
@@ -35,7 +35,7 @@ void emulator_destroy(struct emulator *emulator)
 {
     if (!emulator)
         return;
-    trace_cache_destroy(emulator->cpu.traces);
+    free(emulator->cpu.limited);
     vmx_destroy(emulator->cpu.vmx);
     free(emulator);
 }
@@ -111,10 +111,12 @@ enum emulate_result emulate_instruction(struct emulator *emulator, struct regist
     *outcome = (struct emulate_outcome){0};
     load(cpu, registers, state, bus);
     uint64_t done = 0;
+    cpu->monitored = MACHINE_NEVER;
     enum leave why = cpu_run_iterations(cpu, budget ? budget : 1, &done);
     cpu->bus = NULL;
     outcome->length = cpu_last_length(cpu);
     outcome->iterations = done;
+    outcome->monitored = cpu->monitored;
     if (why == LEAVE_BUDGET || done) { /* the fault of a later iteration comes again when that is the first */
         store(cpu, registers, state);
         return EMULATE_DONE;

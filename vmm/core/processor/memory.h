@@ -22,6 +22,8 @@ void mmu_modify_end(struct processor *cpu, const struct op *op);
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write);
 /* #AC for an operand that is not one of 2, 4, 8 or 10 bytes, which the access itself looks at. */
 void mmu_demand_alignment(struct processor *cpu, const struct op *op, uint64_t linear, unsigned alignment);
+/* The physical address of a byte that is to be monitored; raises what reading it would raise. */
+uint64_t mmu_monitor(struct processor *cpu, const struct op *op, uint64_t linear, unsigned seg);
 /* Implicit supervisor accesses (descriptor tables, TSS), whatever the CPL. */
 uint64_t mmu_system_read(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size);
 void mmu_system_write(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t value, unsigned size);
@@ -38,7 +40,7 @@ void mmu_invalidate_page(struct processor *cpu, uint64_t linear);             /*
 void mmu_flush(struct processor *cpu, bool global_too);                       /* MOV to CR3, CR4 changes */
 void mmu_flush_bank(struct processor *cpu, uint64_t pcid_or_any, bool global_too); /* INVPCID, INVVPID; ~0: all */
 void mmu_flush_all(struct processor *cpu);                                    /* every bank: INVEPT, reset */
-void mmu_forbid_writes(struct processor *cpu, uint64_t pa); /* the page now holds decoded code: no fast stores to it */
+void mmu_forbid_writes(struct processor *cpu, uint64_t pa); /* no fast stores to this page (arena_forbid_writes) */
 void mmu_load_pdpte(struct processor *cpu, const struct op *op, uint64_t cr3); /* PAE; raises #GP on reserved bits */
 
 /* ---- addresses ---- */

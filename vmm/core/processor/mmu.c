@@ -648,10 +648,6 @@ void mmu_flush_all(struct processor *cpu)
 
 void mmu_forbid_writes(struct processor *cpu, uint64_t pa)
 {
-    struct page *page = ram_page(cpu, pa);
-    if (!page || !page->write_mapped)
-        return;
-    page->write_mapped = false;
     pa &= ~0xfffull;
     for (unsigned i = 0; cpu->banks && i < TLB_BANKS; i++) {
         struct tlb_bank *bank = &cpu->banks[i];
@@ -844,6 +840,12 @@ void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsi
     find_operand(cpu, op, linear, size, seg, write ? ACCESS_WRITE : ACCESS_READ);
     if (unlikely(!ram_page(cpu, cpu->pieces.pa[0]) || (cpu->pieces.size[1] && !ram_page(cpu, cpu->pieces.pa[1]))))
         find_bus(cpu, op);
+}
+
+uint64_t mmu_monitor(struct processor *cpu, const struct op *op, uint64_t linear, unsigned seg)
+{
+    mmu_probe(cpu, op, linear, 1, seg, false);
+    return cpu->pieces.pa[0];
 }
 
 void *mmu_run(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t *size, unsigned seg, bool write)

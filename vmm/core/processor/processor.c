@@ -1,4 +1,5 @@
 /* The processor as root code sees it from outside: made, looked at, kicked. */
+#include "arena.h"
 #include "mmu.h"
 #include "trace.h"
 #include "vmx_state.h"
@@ -9,17 +10,20 @@
 
 #define BANK_BYTES (TLB_BANKS * sizeof(struct tlb_bank))
 
-struct processor *processor_create(struct arena *arena, const struct machine_config *config)
+struct processor *processor_create(struct arena *arena, const struct machine_config *config, unsigned index)
 {
     struct processor *cpu = aligned_alloc(_Alignof(struct processor), sizeof *cpu);
     if (!cpu)
         return NULL;
     memset(cpu, 0, sizeof *cpu);
     cpu->arena = arena;
+    cpu->index = index;
+    cpu->next = arena->processors;
+    arena->processors = cpu;
     cpu->banks = mmap(NULL, BANK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    cpu->traces = trace_cache_create();
+    cpu->limited = trace_limited_create();
     cpu->vmx = vmx_create();
-    if (cpu->banks == MAP_FAILED || !cpu->traces || !cpu->vmx) {
+    if (cpu->banks == MAP_FAILED || !cpu->limited || !cpu->vmx) {
         processor_destroy(cpu);
         return NULL;
     }
@@ -33,9 +37,14 @@ void processor_destroy(struct processor *cpu)
 {
     if (!cpu)
         return;
+    for (struct processor **link = &cpu->arena->processors; *link; link = &(*link)->next)
+        if (*link == cpu) {
+            *link = cpu->next;
+            break;
+        }
     if (cpu->banks && cpu->banks != MAP_FAILED)
         munmap(cpu->banks, BANK_BYTES);
-    trace_cache_destroy(cpu->traces);
+    free(cpu->limited);
     vmx_destroy(cpu->vmx);
     free(cpu);
 }

@@ -150,7 +150,7 @@ static void run_slice(struct processor *cpu, uint64_t remaining)
     allow(cpu, remaining < SLICE ? remaining : SLICE);
     struct trace *trace = trace_find(cpu);
     if (unlikely(!trace)) {
-        trace_flush(cpu);
+        trace_flush(cpu->arena);
         return;
     }
     if (trace->count > cpu->left) /* one by one, as no store finds the limited trace to be stale */

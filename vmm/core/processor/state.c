@@ -68,9 +68,9 @@ void cpu_reset(struct processor *cpu)
     s->seg[CS].base = 0xffff0000;
     s->gdt_limit = s->idt_limit = 0xffff;
     s->pat = 0x0007040600070406;
-    s->apic_base = 0xfee00900; /* enabled, bootstrap processor */
+    s->apic_base = 0xfee00800 | (cpu->index ? 0 : 0x100); /* enabled; the first is the bootstrap processor */
     s->misc_enable = 1 | 1 << 11 | 1 << 12 | (has_feature(cpu, FEATURE_MONITOR) ? MISC_ENABLE_MONITOR : 0);
-    s->random = cpu->config.seed;
+    s->random = cpu->config.seed + cpu->index * 0xd1342543de82ef95; /* each its own sequence */
     cpu->delivering_valid = false;
     cpu->leave = LEAVE_NONE;
     cpu->shadow = 0;

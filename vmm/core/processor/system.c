@@ -29,6 +29,8 @@ HANDLER(op_pause)
 {
     if (unlikely(vmx_exits_pause(cpu)))
         vmx_exit(cpu, op, REASON_PAUSE, 0);
+    if (unlikely(cpu->want_pause))
+        leave_run(cpu, op, LEAVE_PAUSE);
     NEXT;
 }
 
@@ -751,11 +753,11 @@ HANDLER(op_cpuid)
 
 /* ---- halting ---- */
 
-static const struct op *halt(struct processor *cpu, const struct op *op)
+static const struct op *halt(struct processor *cpu, const struct op *op, enum leave why)
 {
     rip_past(cpu, op);
     cpu->s.activity = HLT;
-    cpu->leave = LEAVE_HALT;
+    cpu->leave = why;
     LEAVE_TRACE;
 }
 
@@ -764,24 +766,25 @@ HANDLER(op_hlt)
     refuse_when_emulating(cpu, op);
     if (vmx_exits_hlt(cpu))
         vmx_exit(cpu, op, REASON_HLT, 0);
-    return halt(cpu, op);
+    return halt(cpu, op, LEAVE_HALT);
 }
 
 HANDLER(op_monitor)
 {
-    refuse_when_emulating(cpu, op);
     if (vmx_exits_monitor(cpu))
         vmx_exit(cpu, op, REASON_MONITOR, 0);
+    if (unlikely(cpu->want_monitor))
+        leave_run(cpu, op, LEAVE_MONITOR);
     if ((uint32_t)cpu->s.registers.gpr[RCX])
         raise_gp(cpu, op, 0);
     uint64_t offset = cpu->s.registers.gpr[RAX];
     if (op->form & (FORM_ADDRESS16 | FORM_ADDRESS32))
         offset = op->form & FORM_ADDRESS16 ? (uint16_t)offset : (uint32_t)offset;
-    mmu_probe(cpu, op, linear_address(cpu, op, op->seg, offset, 1, false), 1, op->seg, false);
+    cpu->monitored = mmu_monitor(cpu, op, linear_address(cpu, op, op->seg, offset, 1, false), op->seg);
     return past(cpu, op);
 }
 
-/* Only interrupts end it: nothing else writes to memory while this processor waits. */
+/* Whoever runs the processor knows what ends it: interrupts, and stores of other processors to what is monitored. */
 HANDLER(op_mwait)
 {
     refuse_when_emulating(cpu, op);
@@ -789,7 +792,7 @@ HANDLER(op_mwait)
         vmx_exit(cpu, op, REASON_MWAIT, 1);
     if ((uint32_t)cpu->s.registers.gpr[RCX])
         raise_gp(cpu, op, 0);
-    return halt(cpu, op);
+    return halt(cpu, op, LEAVE_MWAIT);
 }
 
 /* ---- caches and TLB ---- */

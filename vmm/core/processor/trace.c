@@ -18,7 +18,6 @@ struct trace_cache {
     uint8_t *memory;
     size_t used;
     struct trace *bucket[BUCKETS];
-    _Alignas(16) uint8_t limited[TRACE_BYTES(TRACE_OPS + 1)];
 };
 
 struct trace_cache *trace_cache_create(void)
@@ -42,21 +41,27 @@ void trace_cache_destroy(struct trace_cache *cache)
     free(cache);
 }
 
-void trace_flush(struct processor *cpu)
+struct trace *trace_limited_create(void)
 {
-    struct trace_cache *cache = cpu->traces;
+    return calloc(1, TRACE_BYTES(TRACE_OPS + 1));
+}
+
+void trace_flush(struct arena *arena)
+{
+    struct trace_cache *cache = arena->traces;
     memset(cache->bucket, 0, sizeof cache->bucket);
     cache->used = 0;
-    memset(cpu->jump, 0, sizeof cpu->jump);
-    for (uint64_t i = 0; cpu->arena && i < cpu->arena->size >> PAGE_BITS; i++) {
-        cpu->arena->pages[i].traces = NULL;
-        cpu->arena->pages[i].code = 0;
+    for (struct processor *cpu = arena->processors; cpu; cpu = cpu->next)
+        memset(cpu->jump, 0, sizeof cpu->jump);
+    for (uint64_t i = 0; i < arena->size >> PAGE_BITS; i++) {
+        arena->pages[i].traces = NULL;
+        arena->pages[i].code = 0;
     }
 }
 
 static struct trace *limited_of(const struct processor *cpu)
 {
-    return (struct trace *)cpu->traces->limited;
+    return cpu->limited;
 }
 
 bool trace_is_limited(const struct processor *cpu, const struct op *op)
@@ -175,7 +180,7 @@ static bool same_second_page(struct processor *cpu, const struct trace *trace, u
 
 static struct trace *look_up(struct processor *cpu, uint64_t pa, uint64_t linear)
 {
-    for (struct trace **link = &cpu->traces->bucket[bucket_of(pa, cpu->mode)]; *link;) {
+    for (struct trace **link = &cpu->arena->traces->bucket[bucket_of(pa, cpu->mode)]; *link;) {
         struct trace *trace = *link;
         if (trace->op[0].fn == op_stale) {
             *link = trace->hash_next;
@@ -195,15 +200,15 @@ static void enter_page(struct processor *cpu, struct trace *trace, uint64_t pa, 
     trace->page_next[which] = page->traces;
     page->traces = trace;
     if (page->write_mapped)
-        mmu_forbid_writes(cpu, pa);
+        arena_forbid_writes(cpu->arena, pa);
 }
 
 static void enter(struct processor *cpu, struct trace *trace)
 {
-    struct trace **bucket = &cpu->traces->bucket[bucket_of(trace->pa, trace->mode)];
+    struct trace **bucket = &cpu->arena->traces->bucket[bucket_of(trace->pa, trace->mode)];
     trace->hash_next = *bucket;
     *bucket = trace;
-    cpu->traces->used += TRACE_BYTES(trace->ops);
+    cpu->arena->traces->used += TRACE_BYTES(trace->ops);
     if (trace->pa2 == NO_PAGE) {
         enter_page(cpu, trace, trace->pa, trace->bytes, 0);
     } else {
@@ -215,7 +220,7 @@ static void enter(struct processor *cpu, struct trace *trace)
 
 struct trace *trace_find(struct processor *cpu)
 {
-    struct trace_cache *cache = cpu->traces;
+    struct trace_cache *cache = cpu->arena->traces;
     uint64_t to_limit = bytes_to_limit(cpu), linear = trace_linear_rip(cpu), pa = mmu_fetch(cpu, linear);
     if (unlikely(!arena_page(cpu->arena, pa)))
         return trace_limited(cpu, 1);

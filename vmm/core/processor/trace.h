@@ -6,6 +6,8 @@
 
 struct trace_cache *trace_cache_create(void);
 void trace_cache_destroy(struct trace_cache *cache);
+/* The one trace that trace_limited fills, of each processor; free() it. */
+struct trace *trace_limited_create(void);
 
 /* The trace at RIP: found or decoded. Raises what fetching raises (op NULL). NULL when the cache is full: back to
  * cpu_run, which flushes it. */
@@ -25,7 +27,7 @@ uint64_t trace_linear_rip(const struct processor *cpu);
  * to another but by trace_jump_slow, which looks. */
 bool trace_near_breakpoint(const struct processor *cpu);
 
-/* Forgets all (the caller is not inside a trace). */
-void trace_flush(struct processor *cpu);
+/* Forgets all (no processor is inside a trace). */
+void trace_flush(struct arena *arena);
 
 #endif

@@ -29,7 +29,7 @@ def program_pit(board: Any, mode: int, count: int) -> None:
 def test_quiet_after_reset(board: Any) -> None:
     assert not board.pending
     assert board.lib.board_deadline(board.pointer) == NEVER
-    assert not board.lib.board_can_wake(board.pointer)
+    assert not board.lib.board_can_wake(board.pointer, 0)
     assert board.event() == (NONE, 0)
     assert board.unread() == (0, NEVER)
 
@@ -465,32 +465,32 @@ def test_masked_timer_cannot_wake(board: Any) -> None:
     can_wake = board.lib.board_can_wake
     program_pit(board, 2, 1000)
     assert board.lib.board_deadline(board.pointer) != NEVER
-    assert not can_wake(board.pointer)
+    assert not can_wake(board.pointer, 0)
     board.outb(0x21, 0xFE)
-    assert can_wake(board.pointer)
+    assert can_wake(board.pointer, 0)
     board.lvt(LINT0, MASK | 0x700)
-    assert not can_wake(board.pointer)
+    assert not can_wake(board.pointer, 0)
     board.redirect(0, 0x700)
-    assert can_wake(board.pointer)
+    assert can_wake(board.pointer, 0)
     board.outb(0x21, 0xFF)
-    assert not can_wake(board.pointer)
+    assert not can_wake(board.pointer, 0)
     board.redirect(2, 0x30)
-    assert can_wake(board.pointer)
+    assert can_wake(board.pointer, 0)
     board.redirect(2, MASK)
     board.lvt(0, MASK | PERIODIC | 0x50)
     board.lapic(0x380, 1000)
-    assert not can_wake(board.pointer)
+    assert not can_wake(board.pointer, 0)
     board.lvt(0, PERIODIC | 0x50)
-    assert can_wake(board.pointer)
+    assert can_wake(board.pointer, 0)
 
 
 def test_cascade_masked_cannot_wake(board: Any) -> None:
     board.outb(0x70, 0x0B)
     board.outb(0x71, 0x12)
     board.outb(0xA1, 0xFE)
-    assert not board.lib.board_can_wake(board.pointer)
+    assert not board.lib.board_can_wake(board.pointer, 0)
     board.outb(0x21, 0xFB)
-    assert board.lib.board_can_wake(board.pointer)
+    assert board.lib.board_can_wake(board.pointer, 0)
 
 
 # ---- events ----

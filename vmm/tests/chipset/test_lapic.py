@@ -41,8 +41,10 @@ class Lapic:
         """The vectors in ISR, TMR or IRR."""
         return {32 * i + bit for i in range(8) for bit in range(32) if self.read(offset + 16 * i) >> bit & 1}
 
-    def write_msr(self, index: int, value: int, now: int = 0, tsc: int = 0, bits: int = 39) -> bool:
-        return bool(self.lib.lapic_write_msr(self.state, index, value, now, tsc, bits))
+    def write_msr(
+        self, index: int, value: int, now: int = 0, tsc: int = 0, bits: int = 39, *, x2apic: bool = False
+    ) -> bool:
+        return bool(self.lib.lapic_write_msr(self.state, index, value, now, tsc, bits, x2apic))
 
     def read_msr(self, index: int) -> int | None:
         value = self.ffi.new("uint64_t *")
@@ -300,16 +302,18 @@ def test_icr(lapic: Lapic, low: int, sent: dict[str, int] | None) -> None:
     [
         (0x02, 0xF, False, 0x00, True),
         (0x02, 0xF, False, 0x02, False),
-        (0x02, 0xF, False, 0xFF, True),
+        (0x02, 0xF, False, 0xFF, False),
+        (0x02, 0xF, False, 0xFFFFFFFF, True),
         (0x02, 0xF, True, 0x02, True),
         (0x02, 0xF, True, 0x07, True),
         (0x02, 0xF, True, 0x05, False),
-        (0x02, 0xF, True, 0xFF, True),
+        (0x02, 0xF, True, 0xFFFFFFFF, True),
         (0x32, 0x0, True, 0x32, True),
         (0x32, 0x0, True, 0x3F, True),
         (0x32, 0x0, True, 0x3D, False),
         (0x32, 0x0, True, 0x22, False),
-        (0x32, 0x0, True, 0xFF, True),
+        (0x32, 0x0, True, 0xFF, False),
+        (0x32, 0x0, True, 0xFFFFFFFF, True),
     ],
 )
 def test_destinations(lapic: Lapic, ldr: int, dfr: int, logical: bool, destination: int, meant: bool) -> None:

@@ -84,7 +84,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     config.accel = ACCEL_BARE;
     config.memory_bytes = MEMORY;
     arena = arena_create(MEMORY);
-    cpu = processor_create(arena, &config);
+    cpu = processor_create(arena, &config, 0);
     image = calloc(1, MEMORY);
     DEMAND(arena && cpu && image, "memory");
     make_image();
@@ -190,7 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t count = cpu->s.count;
     cpu_reset(cpu);
     cpu->s.count = count;
-    trace_flush(cpu);
+    trace_flush(cpu->arena);
     memcpy(arena_at(arena, 0, MEMORY), image, MEMORY);
     memcpy(arena_at(arena, CODE, size - 34), data + 34, size - 34);
     cpu->leave = LEAVE_NONE;

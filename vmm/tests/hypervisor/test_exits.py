@@ -534,14 +534,14 @@ def test_exit_ring_and_names(make: Make, accel: Accel) -> None:
     guest.end()
     lib, ffi = _core.lib, _core.ffi
     records = ffi.new("struct machine_exit_record[300]")
-    count = lib.machine_exit_ring(guest.machine._machine, records, 300)
+    count = lib.machine_exit_ring(guest.machine._machine, 0, records, 300)
     if accel is Accel.BARE:
         assert count == 0
         return
     seen = [(ffi.string(lib.machine_exit_name(r.reason)), r.count, r.rip) for r in records[0:count]]
     assert seen == [(b"CPUID", 1, 3), (b"RDMSR", 3, 0xB), (b"IO_INSTRUCTION", 5, 0xF)]
     assert lib.machine_exit_name(35) == lib.machine_exit_name(70) == ffi.NULL
-    assert lib.machine_exit_ring(guest.machine._machine, records, 1) == 1
+    assert lib.machine_exit_ring(guest.machine._machine, 0, records, 1) == 1
     assert ffi.string(lib.machine_exit_name(records[0].reason)) == b"IO_INSTRUCTION"
 
 

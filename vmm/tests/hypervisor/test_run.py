@@ -328,7 +328,8 @@ def test_two_machines_of_one_process(make: Make) -> None:
         ("memory_bytes", 1 << 20, "bytes of memory"),
         ("memory_bytes", 1 << 50, "bytes of memory"),
         ("cpus", 0, "vCPUs"),
-        ("cpus", 2, "vCPUs"),
+        ("cpus", 255, "vCPUs"),
+        ("slice", 0, "slice"),
         ("accel", 2, "accelerator"),
         ("clock", 2, "clock"),
         ("cpuid_count", 97, "CPUID"),
@@ -336,7 +337,7 @@ def test_two_machines_of_one_process(make: Make) -> None:
 )
 def test_machines_that_cannot_be(field: str, value: int, words: str) -> None:
     lib, ffi = _core.lib, _core.ffi
-    config = ffi.new("struct machine_config *", {"memory_bytes": 4 << 20, "cpus": 1})
+    config = ffi.new("struct machine_config *", {"memory_bytes": 4 << 20, "cpus": 1, "slice": 1})
     setattr(config, field, value)
     error = ffi.new("char[]", 200)
     assert lib.machine_create(config, error, 200) == ffi.NULL

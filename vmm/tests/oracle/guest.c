@@ -140,7 +140,7 @@ static void make_tables(void)
 bool guest_start(const struct machine_config *config, char *why, size_t size)
 {
     arena = arena_create(ARENA_BYTES);
-    cpu = arena ? processor_create(arena, config) : NULL;
+    cpu = arena ? processor_create(arena, config, 0) : NULL;
     if (!cpu) {
         snprintf(why, size, "no processor");
         return false;

@@ -14,7 +14,7 @@ from bringup.vmm.core import _core
 CALLERS = re.compile(
     r"_cffi_|machine_|takes_|deliver|board_|_init$|physical_(read|write)|run_(until|iterations|slice|alone)|protect|repeat|fpu_run_alone"
     r"|port_(in|out)|string_io|store_through|input|output|each_power_on_msr|checked_memory|emulate_|hash_|execute|fetch|compute|judge|attempt_it|on_fpe"
-    r"|guest_exit"
+    r"|guest_exit|schedule|create_vcpu|can_run|wakes|take_init|take_startup|begin_turn"
 )
 
 

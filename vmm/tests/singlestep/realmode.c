@@ -146,7 +146,7 @@ int main(void)
     static uint32_t addresses[1 << 16];
     static const struct emulate_bus bus = {.in = port_in, .out = port_out};
     uint32_t flags;
-    if (!take(&config, sizeof config) || !(arena = arena_create(MEMORY)) || !(cpu = processor_create(arena, &config)))
+    if (!take(&config, sizeof config) || !(arena = arena_create(MEMORY)) || !(cpu = processor_create(arena, &config, 0)))
         return 3;
     cpu->s.idt_limit = 0x3ff;
     cpu->s.cr0 = CR0_ET;

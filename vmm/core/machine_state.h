@@ -1,0 +1,54 @@
+/* A machine, as the run loop (machine.c), the turns of its vCPUs (schedule.c) and its hash (state_hash.c) see it. */
+#ifndef BRINGUP_MACHINE_STATE_H
+#define BRINGUP_MACHINE_STATE_H
+
+#include "accel.h"
+
+#define NEVER MACHINE_NEVER
+
+struct machine {
+    struct machine_config config;
+    const struct accel *accel;
+    struct arena *arena;
+    struct board *board;
+    struct vcpu *vcpu[MACHINE_MAX_CPUS]; /* config.cpus of them */
+    struct vcpu *current; /* runs, or ran last: its time is the machine's */
+    uint64_t slice_end;   /* the machine's count at which the current vCPU's turn ends */
+    const struct machine_limits *limits; /* of the machine_run under way */
+    enum board_event event;              /* taken from the board, not yet reported */
+    uint32_t event_detail;
+    int64_t work;           /* left until the next look at the host's clock */
+    uint64_t host_epoch;    /* CLOCK_HOST: the host's clock at guest time 0 */
+    bool host_epoch_known;
+    bool a20_closed;        /* as the accelerator has it */
+    uint32_t kicked;        /* atomic */
+};
+
+static inline uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline bool takes_nmi(const struct vcpu *vcpu)
+{
+    return !vcpu->injecting && !vcpu->accel->trap_pending(vcpu) &&
+           !(vcpu->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
+}
+
+/* However many come while one waits, they are one (SDM vol. 3, 6.7.1). */
+static inline void take_nmi(struct vcpu *vcpu)
+{
+    if (board_take_nmi(vcpu->board, vcpu->index))
+        vcpu->nmi_pending = true;
+}
+
+/* ---- schedule.c ---- */
+
+/* The vCPU whose turn it is, awake and with the machine's clock; NULL: all wait. */
+struct vcpu *schedule(struct machine *machine);
+/* Could another one run at once if the current vCPU gave way? */
+bool schedule_others_wait(struct machine *machine);
+/* The first vCPU's turn; the clocks of all are the machine's. */
+void schedule_reset(struct machine *machine);
+
+#endif
