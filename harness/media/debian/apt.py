@@ -29,7 +29,10 @@ from bringup.harness.media.store import (
     file_sha256,
 )
 
-_UNSIGNED = re.compile("not signed|NO_PUBKEY|EXPKEYSIG|REVKEYSIG|BADSIG|signatures? (?:was|were|couldn't be|is|are)")
+_UNSIGNED = re.compile(
+    "not signed|NO_PUBKEY|EXPKEYSIG|REVKEYSIG|BADSIG|signatures? (?:was|were|couldn't be|is|are)"
+    "|is expired|is not valid yet|clearsigned file isn't valid"
+)
 _WRONG = re.compile(rf"Hash Sum mismatch|unexpected size|{_UNSIGNED.pattern}")
 """apt's words for content that is there and is not what it should be."""
 

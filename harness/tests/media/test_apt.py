@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import shutil
 import subprocess
 import threading
@@ -18,6 +19,9 @@ from bringup.harness.media.debian import fetch as debian
 from bringup.harness.media.debian.package import Package
 from bringup.harness.media.progress import Progress, Silent
 from bringup.harness.media.store import MediaError, MediaMissing, Medium, Store, WrongContentError
+
+from .conftest import Server as HttpServer
+from .test_mirror import Archive as SignedArchive
 
 pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None, reason="no apt on this system"
@@ -91,7 +95,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, folder: Path, uri: str, options: str =
     monkeypatch.setenv("BRINGUP_APT_SOURCES", str(folder / "test.list"))
 
 
-class Server(http.server.ThreadingHTTPServer):
+class FileServer(http.server.ThreadingHTTPServer):
     """Serves a folder; of a path in `cut` only the first half; counts what was asked for."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +106,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     """GET only."""
 
-    server: Server
+    server: FileServer
 
     def do_GET(self) -> None:
         name = Path(self.path).name
@@ -122,10 +126,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def mirror(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """The archive over HTTP."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server(repository.folder) as server:
+    with FileServer(repository.folder) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         tell(monkeypatch, tmp_path, f"http://127.0.0.1:{server.server_port}")
@@ -171,7 +175,7 @@ def test_a_refresh_brings_the_newer_version(repository: Repository, store: Store
 
 
 def test_an_archive_that_moved_on_since_its_index_was_fetched(
-    repository: Repository, server: Server, store: Store
+    repository: Repository, mirror: FileServer, store: Store
 ) -> None:
     fetch(WANTED, store)
     other = wanted("other", "file")
@@ -179,7 +183,7 @@ def test_an_archive_that_moved_on_since_its_index_was_fetched(
     assert fetch(other, store).path.read_bytes() == b"1"
 
 
-def test_a_package_of_wrong_hash(repository: Repository, server: Server, store: Store) -> None:
+def test_a_package_of_wrong_hash(repository: Repository, mirror: FileServer, store: Store) -> None:
     deb = repository.folder / "linux-image-6.1-test-amd64_1.0_amd64.deb"
     deb.write_bytes(deb.read_bytes().replace(b"a kernel", b"A kernel"))
     with pytest.raises(WrongContentError, match=r"^linux-image-6.1-test-amd64 1.0: .*Hash Sum mismatch[^\n]*$"):
@@ -197,12 +201,12 @@ def test_our_own_check_of_the_hash(repository: Repository, store: Store, monkeyp
     assert nothing_stored(store)
 
 
-def test_a_download_that_is_cut_off(server: Server, store: Store) -> None:
-    server.cut.add("linux-image-6.1-test-amd64_1.0_amd64.deb")
+def test_a_download_that_is_cut_off(mirror: FileServer, store: Store) -> None:
+    mirror.cut.add("linux-image-6.1-test-amd64_1.0_amd64.deb")
     with pytest.raises(MediaMissing, match=r"^linux-image-6.1-test-amd64 1.0: Failed to fetch http[^\n]*$"):
         fetch(WANTED, store)
     assert nothing_stored(store)
-    server.cut.clear()
+    mirror.cut.clear()
     assert fetch(WANTED, store).path.read_bytes() == KERNEL
 
 
@@ -238,14 +242,14 @@ def test_what_the_archive_has_not(repository: Repository, store: Store, package:
     assert nothing_stored(store)
 
 
-def test_many_at_a_time_download_once(server: Server, store: Store) -> None:
+def test_many_at_a_time_download_once(mirror: FileServer, store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
         media = list(pool.map(lambda _: fetch(WANTED, store), range(4)))
     assert len(set(media)) == 1
-    assert server.asked.count("linux-image-6.1-test-amd64_1.0_amd64.deb") == 1
+    assert mirror.asked.count("linux-image-6.1-test-amd64_1.0_amd64.deb") == 1
 
 
-def test_progress_is_told(server: Server, store: Store) -> None:
+def test_progress_is_told(mirror: FileServer, store: Store) -> None:
     told: dict[str, float] = {}
 
     class Told(Silent):
@@ -256,14 +260,14 @@ def test_progress_is_told(server: Server, store: Store) -> None:
     assert told["linux-image-6.1-test-amd64 1.0"] > 0
 
 
-def test_offline_nothing_is_fetched(server: Server, store: Store) -> None:
+def test_offline_nothing_is_fetched(mirror: FileServer, store: Store) -> None:
     with pytest.raises(MediaMissing, match=r"^Debian package linux-image-test-amd64: was never fetched, and offline"):
         fetch(WANTED, store, offline=True)
-    assert server.asked == []
+    assert mirror.asked == []
     medium = fetch(WANTED, store)
-    asked = len(server.asked)
+    asked = len(mirror.asked)
     assert fetch(WANTED, store, offline=True, refresh=True) == medium
-    assert len(server.asked) == asked
+    assert len(mirror.asked) == asked
 
 
 def test_a_machine_without_a_source_of_the_release(
@@ -307,6 +311,86 @@ def test_the_machines_own_sources_are_used(
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     monkeypatch.setattr(apt, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "trixie"})
     assert fetch(WANTED, store).path.read_bytes() == KERNEL
+
+
+@pytest.fixture
+def signed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SignedArchive:
+    """A signed archive that the machine's sources name, with the release and its updates."""
+    archive = SignedArchive(server)
+    archive.add("linux-image-test-amd64", files={"boot/vmlinuz-6.1": KERNEL})
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "key.gpg").write_bytes(bytes(archive.key.extract_certificate()))
+    (etc / "debian.sources").write_text(
+        f"Types: deb\nURIs: {server.url('/debian')}\nSuites: bookworm bookworm-updates\nComponents: main\n"
+        f"Architectures: amd64\nSigned-By: {etc}/key.gpg\n"
+    )
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "{etc}/none.list";\nDir::Etc::sourceparts "{etc}";\nAcquire::Retries "0";\n'
+        f'Dir::Etc::parts "{etc}/none";\n'  # what this machine's owner has relaxed is not to the point
+    )
+    monkeypatch.delenv("BRINGUP_APT_SOURCES", raising=False)
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    monkeypatch.setattr(apt, "freedesktop_os_release", lambda: {"ID": "debian", "VERSION_CODENAME": "bookworm"})
+    return archive
+
+
+class Told(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.notes.append(line)
+
+
+def test_a_signed_archive_and_its_updates(signed: SignedArchive, store: Store) -> None:
+    updates = SignedArchive(signed.server, "bookworm-updates")
+    updates.key = signed.key
+    updates.add("linux-image-test-amd64", "2.0", files={"boot/vmlinuz-6.1": b"newer"})
+    told = Told()
+    assert fetch(WANTED, store, told).path.read_bytes() == b"newer"
+    assert told.notes == []
+
+
+def test_updates_that_are_being_changed_are_done_without(signed: SignedArchive, store: Store) -> None:
+    updates = SignedArchive(signed.server, "bookworm-updates")
+    updates.key, updates.index_size = signed.key, 5
+    updates.add("linux-image-test-amd64", "2.0", files={"boot/vmlinuz-6.1": b"newer"})
+    told = Told()
+    assert fetch(WANTED, store, told).path.read_bytes() == KERNEL
+    assert len(told.notes) == 1
+    assert re.fullmatch(r"the index of Debian bookworm: Failed to fetch [^\n]*; without its updates", told.notes[0])
+    updates.index_size = 0
+    updates.publish()
+    assert fetch(WANTED, store, told, refresh=True).path.read_bytes() == b"newer"
+    assert len(told.notes) == 1
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "bookworm-updates"])
+@pytest.mark.parametrize("what", ["key", "date"])
+def test_a_signature_of_another_key_or_time(signed: SignedArchive, store: Store, suite: str, what: str) -> None:
+    other = SignedArchive(signed.server, suite)
+    if what == "date":
+        other.key = signed.key
+        other.fields["Valid-Until"] = "Thu, 03 Dec 2020 21:03:35 UTC"
+    other.add("linux-image-test-amd64", "3.0", files={"boot/vmlinuz-6.1": b"evil"})
+    if suite != "bookworm":
+        signed.publish()
+    with pytest.raises(WrongContentError, match=r"^the index of Debian bookworm: [^\n]+$"):
+        fetch(WANTED, store)
+    assert nothing_stored(store)
+
+
+def test_another_architecture_than_the_machines(signed: SignedArchive, store: Store) -> None:
+    other = SignedArchive(signed.server, architecture="i386")
+    other.key = signed.key
+    other.add("box", files={"box": b"32 bits"})
+    updates = SignedArchive(signed.server, "bookworm-updates", architecture="i386")
+    updates.key = signed.key
+    updates.publish()
+    assert fetch(wanted("box", "box", "i386"), store).path.read_bytes() == b"32 bits"
 
 
 @pytest.mark.parametrize(

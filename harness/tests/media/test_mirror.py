@@ -46,8 +46,10 @@ def deb(files: Mapping[str, bytes], member: str = "data.tar.xz") -> bytes:
 class Archive:
     """A Debian archive of one suite on a server."""
 
-    def __init__(self, server: "Server", suite: str = "bookworm", root: str = "/debian") -> None:
-        self.server, self.suite, self.root = server, suite, root
+    def __init__(
+        self, server: "Server", suite: str = "bookworm", root: str = "/debian", architecture: str = "amd64"
+    ) -> None:
+        self.server, self.suite, self.root, self.architecture = server, suite, root, architecture
         self.key = pysequoia.Tsk.generate("Archive <archive@example>")
         self.paragraphs: dict[str, str] = {}
         self.fields = {
@@ -55,7 +57,8 @@ class Archive:
             "Date": format_datetime(NOW, usegmt=True).replace("GMT", "UTC"),
             "Valid-Until": format_datetime(NOW + timedelta(days=7)),
             "Acquire-By-Hash": "yes",
-            "Architectures": "amd64",
+            "Components": "main",
+            "Architectures": architecture,
         }
         self.index_size = 0
         """Bytes to add to the stated size of the index."""
@@ -75,7 +78,7 @@ class Archive:
         about: dict[str, object] = {
             "Package": name,
             "Version": version,
-            "Architecture": "amd64",
+            "Architecture": self.architecture,
             "Depends": depends,
             "Filename": filename,
             "Size": len(content),
@@ -90,13 +93,17 @@ class Archive:
 
     def publish(self, index: bytes | None = None) -> None:
         """Writes and signs the indexes as the packages now stand."""
-        index = lzma.compress("\n".join(self.paragraphs.values()).encode()) if index is None else index
+        plain = "\n".join(self.paragraphs.values()).encode()
+        index = lzma.compress(plain) if index is None else index
         digest, base = hashlib.sha256(index).hexdigest(), f"{self.root}/dists/{self.suite}"
         fields = "".join(f"{key}: {value}\n" for key, value in self.fields.items())
-        size = len(index) + self.index_size
-        sums = f"MD5Sum:\n {'0' * 32} 1 {PACKAGES}.xz\nSHA256:\n {digest} {size} {PACKAGES}.xz\n"
-        self.server.files[f"{base}/{PACKAGES}.xz"] = index
-        self.server.files[f"{base}/main/binary-amd64/by-hash/SHA256/{digest}"] = index
+        size, folder = len(index) + self.index_size, f"main/binary-{self.architecture}"
+        md5 = hashlib.md5(index, usedforsecurity=False).hexdigest()
+        sums = f"MD5Sum:\n {md5} {size} {folder}/Packages.xz\nSHA256:\n"
+        sums += f" {hashlib.sha256(plain).hexdigest()} {len(plain)} {folder}/Packages\n"
+        sums += f" {digest} {size} {folder}/Packages.xz\n"
+        self.server.files[f"{base}/{folder}/Packages.xz"] = index
+        self.server.files[f"{base}/{folder}/by-hash/SHA256/{digest}"] = index
         self.sign(fields + sums)
 
     def sign(self, text: str) -> None:
@@ -451,6 +458,20 @@ def test_keys(archive: Archive, store: Store, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(release, "KEYRINGS", ())
     with pytest.raises(MediaMissing, match="--keyring or BRINGUP_KEYRING"):
         fetch(wanted, store, Silent(), origin=Origin(origin, None))
+
+
+def test_another_architecture_and_packages_for_all(archive: Archive, store: Store) -> None:
+    other = Archive(archive.server, "bookworm", "/other", "i386")
+    other.key = archive.key
+    other.add("box", files={"box": b"32 bits"})
+    other.add("data", files={"data": b"any"}, Architecture="all")
+    keyring = store.root.parent / "keyring.gpg"
+    keyring.write_bytes(bytes(archive.key.extract_certificate()))
+    for name, content in (("box", b"32 bits"), ("data", b"any")):
+        wanted = DebianPackage(package=name, release="bookworm", architecture="i386", file=name, licence="0BSD")
+        medium = fetch(wanted, store, Silent(), origin=Origin((archive.server.url("/other"),), keyring))
+        assert medium.path.read_bytes() == content
+    assert medium.provenance.origin == "Debian package data 1.0 all (bookworm)"
 
 
 def test_the_environment_names_mirrors_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
