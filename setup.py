@@ -55,7 +55,7 @@ setup(
     package_data={
         "": ["py.typed", "*.pyi", "**/*.toml"],
         "bringup.guests": ["linux/init"],
-        "bringup.conformance": ["perf/guest/*"],
+        "bringup.conformance": ["perf/guest/*", "cpu/guest/*", "cpu/guest/lib/*", "cpu/images/*"],
     },
     cffi_modules=["vmm/core/build.py:builder"],
     cmdclass={"build_ext": BuildCore},
