@@ -3,10 +3,12 @@
 import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.modified import newer_group
 
 FOLDERS = ("vmm", "guests", "harness", "conformance", "reports")
@@ -44,6 +46,20 @@ class BuildCore(build_ext):
         super().build_extension(ext)
 
 
+class BuildPackages(build_py):
+    """Puts the guest programs of conformance/cpu into a wheel, so that who installs it needs no compiler for them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            path = Path("conformance/cpu/images.py")
+            images = SourceFileLoader("images", str(path)).load_module()
+            for program in images.PROGRAMS:
+                output = Path(self.build_lib, "bringup", path.parent, "images", f"{program.name}.elf")
+                output.parent.mkdir(parents=True, exist_ok=True)
+                images.build(program, output)
+
+
 setup(
     packages=[
         f"bringup.{package}"
@@ -55,9 +71,9 @@ setup(
     package_data={
         "": ["py.typed", "*.pyi", "**/*.toml"],
         "bringup.guests": ["linux/init"],
-        "bringup.conformance": ["perf/guest/*", "cpu/guest/*", "cpu/guest/lib/*", "cpu/images/*"],
+        "bringup.conformance": ["perf/guest/*", "cpu/guest/*", "cpu/guest/lib/*"],
     },
     cffi_modules=["vmm/core/build.py:builder"],
-    cmdclass={"build_ext": BuildCore},
+    cmdclass={"build_ext": BuildCore, "build_py": BuildPackages},
     options={"build": {"build_base": BUILD}, "bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -33,6 +33,8 @@ def missing(test: bool) -> list[tuple[str, str, str]]:
     ]
     if test:
         checks.append((gcc and compiles(*SANITIZERS), "gcc's sanitizers", "gcc", "libasan libubsan"))
+        qemu = shutil.which("qemu-system-x86_64") is not None  # the second VMM
+        checks.append((qemu, "qemu-system-x86_64", "qemu-system-x86", "qemu-system-x86"))
     return [(name, debian, fedora) for there, name, debian, fedora in checks if not there]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bringup.harness.errors import HarnessError
 from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.plugin import behaviours
 from bringup.harness.plugin.run import PluginRun
 from bringup.harness.records.schema import End, Record, Start
 from bringup.harness.records.writer import read_run
@@ -42,6 +43,7 @@ def show(terminal: pytest.TerminalReporter, run: PluginRun) -> None:
         terminal.section("guests on VMMs")
         _write(terminal, table)
         terminal.write_line(_totals(records))
+    behaviours.show(terminal, records)
     terminal.write_line(f"records: {run.folder}")
     for leak in run.leaks:
         terminal.write_line(f"left behind: {leak}", red=True)
@@ -102,7 +104,8 @@ def _write(terminal: pytest.TerminalReporter, table: Sequence[Row]) -> None:
         terminal.write_line(line(row.cells), **{row.color: True})
 
 
-def _totals(records: Iterable[Record]) -> str:
-    ends = [record for record in records if isinstance(record, End)]
+def _totals(records: Sequence[Record]) -> str:
+    guests = {record.attempt for record in records if isinstance(record, Start) and record.kind != "behaviour"}
+    ends = [record for record in records if isinstance(record, End) and record.attempt in guests]
     counts = Counter(end.outcome.value for end in ends)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -42,7 +42,7 @@ def test_an_image_is_built_once(tmp_path: Path) -> None:
 def test_no_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "PREBUILT", tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(images.ImageError, match="^gcc, which builds the guest programs, is not installed$"):
+    with pytest.raises(images.ImageError, match=r"^gcc, which builds the guest programs, is not installed$"):
         images.image(images.PROGRAMS[0], tmp_path)
 
 
