@@ -23,7 +23,7 @@ def show(terminal: pytest.TerminalReporter, records: Iterable[Record]) -> None:
         return
     vmms = sorted({vmm for results in found.values() for vmm in results})
     terminal.section("vCPU behaviours on VMMs")
-    width = max(map(len, found))
+    width = max(map(len, ("behaviour", *found)))
     terminal.write_line("  ".join(["behaviour".ljust(width), *(vmm.ljust(10) for vmm in vmms)]).rstrip(), bold=True)
     for name, results in found.items():
         words = [_word(results[vmm]) if vmm in results else "-" for vmm in vmms]
