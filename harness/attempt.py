@@ -15,7 +15,7 @@ import hashlib
 import os
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,12 +24,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+import msgspec
+
 from bringup.guests.definition import ExpectedFailure, Guest, Rung
 from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
 from bringup.harness.errors import HarnessError
-from bringup.harness.limits import SECOND, Moment, host_now
+from bringup.harness.limits import SECOND, Moment, Time, host_now
 from bringup.harness.machine.command import command, fill, lacks
 from bringup.harness.machine.ending import KILLED
 from bringup.harness.machine.machine import Machine, start
@@ -37,6 +39,8 @@ from bringup.harness.machine.settings import Settings
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
 from bringup.harness.outcome import Blame, Outcome, Verdict
 from bringup.harness.records.schema import (
+    HOST_CLOCK,
+    SYNTHETIC,
     End,
     MachineStarted,
     MediumUsed,
@@ -90,6 +94,42 @@ def size(text: str) -> int:
     return int(text[:-1]) * UNITS[text[-1]]
 
 
+@dataclass
+class _Left:
+    """A machine that an attempt has left running."""
+
+    machine: Machine
+    consoles: dict[str, Console]
+    place: ExitStack
+    """Its place on this host."""
+    started: MachineStarted
+
+
+class Shared:
+    """A machine that attempts use one after the other, each taking what the one before left: see `Attempt.arrive`.
+
+    A machine whose guest died, or on which an attempt failed, is not left to anybody.
+    """
+
+    def __init__(self) -> None:
+        self._left: _Left | None = None
+
+    def take(self) -> _Left | None:
+        """The machine, whose end is now the taker's to see to."""
+        left, self._left = self._left, None
+        return left
+
+    def leave(self, left: _Left) -> None:
+        """For the next one."""
+        self._left = left
+
+    def close(self) -> None:
+        """Ends the machine, if there is one."""
+        if left := self.take():
+            with left.place:
+                left.machine.close()
+
+
 class Attempt:
     """See the module. Not reentrant; one machine at a time, but `boot` may be called again once it has ended."""
 
@@ -102,8 +142,11 @@ class Attempt:
         kind: Kind = "boot",
         test: str = "ladder",
         overrides: Overrides | None = None,
+        again: Sequence[str] = (),
     ) -> None:
+        """`again`: the command that makes this attempt once more, if that is not `bringup boot`."""
         self.session, self.guest, self.vmm, self.media = session, guest, vmm, media
+        self._again = tuple(again)
         self.kind, self.test, self.overrides = kind, test, overrides or Overrides()
         session.attempts += 1
         self.id = f"{session.worker}-{session.attempts:04}-{guest.name}-{vmm.name}"
@@ -121,6 +164,12 @@ class Attempt:
         self._stack = ExitStack()
         self._closed: list[Machine] = []
         self._failed: Verdict | None = None
+        self._shared: Shared | None = None
+        self._left = False
+        """The machine is no longer ours."""
+        self._started: MachineStarted | None = None
+        self._used_before = 0.0
+        """CPU seconds that the machine had taken when it came to this attempt."""
 
     # ---- begin and end ----
 
@@ -132,6 +181,8 @@ class Attempt:
     @property
     def repeat(self) -> str:
         """The command that does it again."""
+        if self._again:
+            return shlex.join(self._again)
         words = ["bringup", "boot", self.guest.name, f"--vmm={self.vmm.asked}", *self.overrides.options()]
         if self.session.seed is not None:
             words.append(f"--seed={self.session.seed}")
@@ -165,6 +216,7 @@ class Attempt:
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
                 self._write_bundle()
             position = self.position() if self.machine else None
+            self._leave()
         finally:
             self._close_machine()
             self._stack.close()
@@ -202,6 +254,8 @@ class Attempt:
         settings = machine_settings(self.guest, media, self.overrides, self.session.seed)
         check_supported(self.guest, self.vmm, settings)
         self._stack.enter_context(self.session.reserve(settings.cpus, settings.memory))
+        if not self._closed:
+            self._begin = time.monotonic()  # what was waited for before is not the guest's
         self.machine = start(self.vmm, settings, scale=self.session.scale)
         deaths, chatter = self.guest.deaths, self.guest.about.chatter
         self.consoles = {
@@ -209,20 +263,37 @@ class Attempt:
             for name, about in self.guest.definition.console.items()
         }
         used = {role: MediumUsed(sha256=one.sha256, origin=one.provenance.origin) for role, one in media.items()}
-        self.session.records.write(
-            MachineStarted(
-                run=self.session.run,
-                at=time.time(),
-                attempt=self.id,
-                vmm=VmmUsed(name=self.vmm.name, version=self.vmm.version(), definition=self.vmm.sha256),
-                command=self.machine.command,
-                pid=self.machine.pid,
-                media=used,
-                definition=self.guest.sha256,
-                segment=hashlib.sha256("".join(sorted(one.sha256 for one in media.values())).encode()).hexdigest(),
-                seed=self.session.seed,
-            )
+        self._started = MachineStarted(
+            run=self.session.run,
+            at=time.time(),
+            attempt=self.id,
+            vmm=VmmUsed(name=self.vmm.name, version=self.vmm.version(), definition=self.vmm.sha256),
+            command=self.machine.command,
+            pid=self.machine.pid,
+            media=used,
+            definition=self.guest.sha256,
+            segment=hashlib.sha256("".join(sorted(one.sha256 for one in media.values())).encode()).hexdigest(),
+            seed=self.session.seed,
         )
+        self.session.records.write(self._started)
+        return self.machine
+
+    def arrive(self, until: str, shared: Shared) -> Machine:
+        """The guest at the rung `until`: on the machine that an attempt before this one left there, or on a new one.
+        It is left to the next attempt if this one passes and the guest lives. Raises what `boot` and `climb` do."""
+        self._shared = shared
+        left = shared.take()
+        if left is None:
+            machine = self.boot()
+            self.climb(until)
+            return machine
+        self.machine, self.consoles = left.machine, left.consoles
+        self._stack.push(left.place)
+        self._begin, self._used_before = time.monotonic(), left.machine.cpu_seconds()
+        self.way = Climb(rungs_until(self.guest, until))
+        self.way.reached = list(self.way.rungs)
+        self._started = msgspec.structs.replace(left.started, at=time.time(), attempt=self.id)
+        self.session.records.write(self._started)
         return self.machine
 
     def climb(self, until: str | None = None, on_rung: OnRung | None = None) -> Climb:
@@ -267,6 +338,15 @@ class Attempt:
         """This error, which does not pass through here, is what the attempt ends with."""
         self._failed = self._verdict(error)
 
+    def skipped(self, reason: str) -> None:
+        """Its user found that there is nothing to do here."""
+        self._failed = Verdict(Outcome.SKIPPED, Blame.NOBODY, reason)
+
+    @property
+    def is_passing(self) -> bool:
+        """Is nothing known that it would end with but a pass?"""
+        return self._failed is None
+
     def moment(self) -> Moment:
         """Where the run stands; before there is a machine, on the host's clock alone."""
         return self.machine.moment() if self.machine else host_now()
@@ -300,13 +380,29 @@ class Attempt:
         for problem in problems:
             self.note(f"bundle: {problem}")
 
+    def _leave(self) -> None:
+        """Leaves the machine to the next attempt, if there may be one and it is fit for that."""
+        machine, started = self.machine, self._started
+        if self._shared is None or machine is None or started is None or self.verdict.outcome is not Outcome.PASSED:
+            return
+        if machine.ending is None and machine.fatality is None:
+            self._shared.leave(_Left(machine, self.consoles, self._stack.pop_all(), started))
+            self._left = True
+
     def _close_machine(self) -> None:
         """Ends the machine, if there is one, and gives up its place on this host."""
-        if self.machine is None or self.machine in self._closed:
+        if self.machine is None or self.machine in self._closed or self._left:
             return
         self.machine.close()
         self._closed.append(self.machine)
         self._stack.close()
+
+    def _cpu_seconds(self) -> float | None:
+        """Of the VMM's processes, for this attempt."""
+        if self.machine is None:
+            return None
+        used = {id(one): one for one in (*self._closed, self.machine)}
+        return round(sum(one.cpu_seconds() for one in used.values()) - self._used_before, 3)
 
     def _write_end(self, position: Position | None) -> None:
         expected = expected_failure(self.guest, self.vmm, self.way)
@@ -326,9 +422,10 @@ class Attempt:
             of=len(self.way.rungs),
             position=position,
             machine=ending.kind if ending else "",
-            cpu_seconds=round(sum(one.cpu_seconds() for one in self._closed), 3) if self._closed else None,
+            cpu_seconds=self._cpu_seconds(),
             harness_seconds=round(time.process_time() - self._cpu, 3),
             bundle=self.bundle.name if self.bundle else "",
+            labels=labels(self.guest, self.vmm),
         )
         self.session.records.write(end)
         self.properties = {
@@ -341,8 +438,16 @@ class Attempt:
             "instructions": position.instructions if position else None,
             "guest_seconds": position.guest_ns / SECOND if position and position.guest_ns is not None else None,
             "host_seconds": position.host if position else None,
+            "labels": ", ".join(end.labels) or None,
             "bundle": os.fspath(self.bundle) if self.bundle else None,
         }
+
+
+def labels(guest: Guest, vmm: LoadedVmm) -> tuple[str, ...]:
+    """What keeps a pass of this guest on this VMM from being a green one."""
+    host_clock = vmm.definition.capabilities.time is Time.HOST
+    synthetic = SYNTHETIC in guest.definition.tags
+    return (*((HOST_CLOCK,) if host_clock else ()), *((SYNTHETIC,) if synthetic else ()))
 
 
 def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrides, seed: int | None) -> Settings:

@@ -3,6 +3,7 @@ machines may leave some."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from bringup.harness.machine.folder import LOCK, PREFIX, base
 from bringup.harness.plugin.run import MARK, PLACES, PluginRun
 
 PATIENCE = 5.0
-"""Host seconds that processes which are about to end have for it."""
+"""Host seconds that what is about to end has for it."""
 
 
 def check(session: pytest.Session, run: PluginRun) -> None:
@@ -22,9 +23,10 @@ def check(session: pytest.Session, run: PluginRun) -> None:
     if run.config.getoption("keep_on_failure"):
         return
     deadline = time.monotonic() + PATIENCE
-    while (left := list(processes(run.folder.name))) and time.monotonic() < deadline:
+    while left := [*processes(run.folder.name), *files(run.folder)]:
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.05)
-    left += files(run)
     run.leaks = left
     if left and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -43,7 +45,24 @@ def processes(run: str) -> Iterator[str]:
                 continue  # gone, or somebody else's
 
 
-def files(run: PluginRun) -> list[str]:
-    """Places that are still held, and folders of sockets that nobody holds."""
-    left = [f"place of a machine: {path}" for path in (run.folder / PLACES).glob("*.place")]
-    return left + [f"folder of a machine: {path}" for path in base().glob(f"{PREFIX}*") if not (path / LOCK).exists()]
+def files(run: Path) -> Iterator[str]:
+    """Of a run, by its folder: places that are still held, and folders of sockets, made since, that nobody holds."""
+    for path in (run / PLACES).glob("*.place"):
+        yield f"place of a machine: {path}"
+    for path in base().glob(f"{PREFIX}*"):
+        try:
+            if path.stat().st_mtime >= run.stat().st_ctime - 1 and not _is_held(path / LOCK):
+                yield f"folder of a machine: {path}"
+        except OSError:
+            continue  # it went meanwhile
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from bringup.guests import loader
 from bringup.guests.definition import Guest
+from bringup.harness.plugin import options
 from bringup.harness.schedule.order import longest_first
 from bringup.harness.vmms.loader import LoadedVmm, VmmError
 from bringup.harness.vmms.loader import load as load_vmm
@@ -26,6 +29,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     """Gives tests with our markers their guests and VMMs."""
     definition, config = metafunc.definition, metafunc.config
     chosen = definition.get_closest_marker("guests")
+    for marker in filter(None, (chosen, definition.get_closest_marker("vmms"))):
+        _check_marker(metafunc, marker)
     if chosen is not None:
         pairs = [
             (guest, vmm)
@@ -39,6 +44,15 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize("_repeat", range(repeats), ids=[f"{n + 1}of{repeats}" for n in range(repeats)])
     elif definition.get_closest_marker("vmms") is not None:
         metafunc.parametrize("vmm", found := vmms(config), indirect=True, ids=[vmm.name for vmm in found])
+
+
+def _check_marker(metafunc: pytest.Metafunc, marker: pytest.Mark) -> None:
+    """What a marker of ours does not know is a mistake."""
+    known = {"guests": {"tag", "needs"}, "vmms": {"needs"}}[marker.name]
+    wrong = [repr(name) for name in marker.kwargs if name not in known]
+    wrong += [repr(name) for name in marker.args if marker.name == "vmms" or not isinstance(name, str)]
+    if wrong:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: the marker `{marker.name}` takes no {wrong[0]}")
 
 
 def pair_id(guest: Guest, vmm: LoadedVmm) -> str:
@@ -93,7 +107,7 @@ class Subject:
     test: str
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["boot", "test"]:
         """Of the history."""
         return "boot" if self.test == "ladder" else "test"
 
@@ -110,6 +124,18 @@ def subject(item: pytest.Item) -> Subject | None:
         return None
     name = getattr(item, "originalname", item.name).removeprefix("test_")
     return Subject(callspec.params.get("guest"), callspec.params["vmm"], name)
+
+
+def command(item: pytest.Item) -> list[str]:
+    """The command that runs this test once more."""
+    here, path, config = Path.cwd(), item.path, item.config
+    place = path.relative_to(here) if path.is_relative_to(here) else path
+    words = ["pytest", f"{place}::{item.nodeid.partition('::')[2]}"]
+    for option in ("guest", "vmm"):
+        words += [f"--{option}={value}" for value in config.getoption(option) or ()]
+    if (seed := config.getoption("seed")) is not None:
+        words.append(f"--seed={seed}")
+    return words
 
 
 def far_backstop(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -137,10 +163,16 @@ def unit(item: pytest.Item) -> str:
     return f"{owner.nodeid}[{about.guest.name if about.guest else ''} {about.vmm.name}]"
 
 
+def without_subject(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Takes out those of our tests for which there is no guest among those that are asked for."""
+    empty = [item for item in items if options.is_ours(item) and subject(item) is None]
+    if empty:
+        items[:] = [item for item in items if item not in empty]
+        config.hook.pytest_deselected(items=empty)
+
+
 def ordered(items: list[pytest.Item], known: Mapping[str, float]) -> list[pytest.Item]:
     """Ours first, longest first; what shares a machine stays together."""
-    if not any(map(subject, items)):
-        return items
     units: dict[str, list[pytest.Item]] = {}
     for item in items:
         units.setdefault(unit(item), []).append(item)

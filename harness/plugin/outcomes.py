@@ -10,7 +10,8 @@ import pytest
 
 from bringup.harness.attempt import Attempt, Unsupported, expected_failure
 from bringup.harness.climb import Fell
-from bringup.harness.media.resolve import MediaMissing
+from bringup.harness.media.resolve import MediaError, MediaMissing
+from bringup.harness.plugin import options
 from bringup.harness.vmms.loader import LoadedVmm
 
 ATTEMPT = pytest.StashKey[Attempt]()
@@ -18,44 +19,46 @@ ATTEMPT = pytest.StashKey[Attempt]()
 
 
 @contextmanager
-def skips(item: pytest.Function) -> Iterator[None]:
+def skips(item: pytest.Item) -> Iterator[None]:
     """A guest that cannot be tried here skips with the reason, and one that is expected to fall does."""
-    attempt = item.stash.get(ATTEMPT, None)
     try:
-        _check_needs(item)
-        with _interruptions(attempt):
+        with _interruptions(item):
             yield
     except (MediaMissing, Unsupported) as error:
+        attempt = item.stash.get(ATTEMPT, None)
         if attempt is not None:
+            if isinstance(error, MediaMissing) and options.requires_media(item.config, attempt.guest):
+                raise MediaError(f"{error} (and media are required here)") from None
             attempt.failed(error)
-        if isinstance(error, MediaMissing) and item.config.getoption("require_media"):
-            raise
         pytest.skip(str(error))
     except Fell as error:
+        attempt = item.stash.get(ATTEMPT, None)
         if attempt is None:
             raise
-        attempt.failed(error)
         expected = expected_failure(attempt.guest, attempt.vmm, attempt.way)
         if expected is None:
             raise
+        attempt.failed(error)
         pytest.xfail(f"{expected.reference}: {expected.reason} ({error})")
-    else:
-        _check_expectation(attempt)
 
 
 @contextmanager
-def _interruptions(attempt: Attempt | None) -> Iterator[None]:
+def _interruptions(item: pytest.Item) -> Iterator[None]:
     """What ends pytest itself never comes to the fixture that ends the attempt."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
-        if attempt is not None:
+        if attempt := item.stash.get(ATTEMPT, None):
             attempt.complete = False
         raise
 
 
-def _check_expectation(attempt: Attempt | None) -> None:
-    """An expected failure that does not come is news, and its entry has to go."""
+@contextmanager
+def expectations(item: pytest.Function) -> Iterator[None]:
+    """What a test's VMM must offer, and an expected failure that does not come: that is news, its entry has to go."""
+    check_needs(item)
+    yield
+    attempt = item.stash.get(ATTEMPT, None)
     if attempt is None or attempt.kind != "boot" or not attempt.way.complete:
         return
     expected = expected_failure(attempt.guest, attempt.vmm)
@@ -70,20 +73,24 @@ def _check_expectation(attempt: Attempt | None) -> None:
 def tell(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
     """Tells the attempt what its test raised, before the fixture ends it."""
     attempt = item.stash.get(ATTEMPT, None)
-    if attempt is None or call.excinfo is None or call.when != "call":
+    if attempt is None or call.excinfo is None or call.when == "teardown":
         return
     error = call.excinfo.value
-    if not isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
+    if isinstance(error, pytest.skip.Exception) and attempt.is_passing:
+        attempt.skipped(str(error))  # by the test itself
+    elif not isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
         attempt.failed(error)
 
 
-def _check_needs(item: pytest.Function) -> None:
+def check_needs(item: pytest.Item) -> None:
     """Unsupported, when the test needs what the VMM does not offer."""
     vmm = item.callspec.params.get("vmm") if hasattr(item, "callspec") else None
     if not isinstance(vmm, LoadedVmm):
         return
-    for marker in ("guests", "vmms"):
+    for marker in options.OURS:
         found = item.get_closest_marker(marker)
         for need in found.kwargs.get("needs", ()) if found else ():
+            if not hasattr(vmm.definition.capabilities, need):
+                raise pytest.UsageError(f"{item.nodeid}: needs: there is no capability {need!r} (docs/vmm.md)")
             if not getattr(vmm.definition.capabilities, need):
                 raise Unsupported(f"{vmm.name} does not offer {need}")

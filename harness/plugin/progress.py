@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from _pytest.subtests import SubtestReport
+from typing import TYPE_CHECKING
 
-from bringup.guests.definition import Rung
-from bringup.harness.attempt import Attempt
-from bringup.harness.climb import OnRung
-from bringup.harness.limits import SECOND, Moment
+import pytest
+
+if TYPE_CHECKING:
+    from bringup.guests.definition import Rung
+    from bringup.harness.attempt import Attempt
+    from bringup.harness.climb import OnRung
+    from bringup.harness.limits import Moment
 
 PREFIX = "rung "
 
@@ -17,11 +19,13 @@ def rung_as_subtest(attempt: Attempt, subtests: pytest.Subtests) -> OnRung:
     """A callback for `Attempt.climb` that makes each rung that is reached a subtest of its own."""
 
     def reached(rung: Rung, index: int, moment: Moment) -> None:
+        at = attempt.position()
         where = [f"{attempt.guest.name} on {attempt.vmm.name}", f"{index + 1}/{len(attempt.way.rungs)} {rung.id}"]
-        if moment.guest_ns is not None:
-            where.append(f"{moment.guest_ns / SECOND:.3f} guest s")
-        if moment.instructions is not None:
-            where.append(f"{moment.instructions:,} instructions")
+        where.append(f"{at.host:.1f} s")
+        if at.guest_ns is not None:
+            where.append(f"{at.guest_ns / 1e9:.3f} guest s")
+        if at.instructions is not None:
+            where.append(f"{at.instructions:,} instructions")
         with subtests.test(msg=PREFIX + "  ".join(where)):
             pass
 
@@ -29,15 +33,18 @@ def rung_as_subtest(attempt: Attempt, subtests: pytest.Subtests) -> OnRung:
 
 
 class Progress:
-    """Of the controller: xdist sends the reports of subtests at once."""
+    """Of the process that the user started: xdist sends the reports of subtests at once."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Shows a rung."""
-        if isinstance(report, SubtestReport) and report.passed and (report.context.msg or "").startswith(PREFIX):
-            terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-            if terminal is not None and self._config.get_verbosity() >= 0:
-                terminal.ensure_newline()
-                terminal.write_line(f"  {(report.context.msg or '').removeprefix(PREFIX)}")
+        message = getattr(getattr(report, "context", None), "msg", None)  # of a subtest
+        if not isinstance(message, str) or not message.startswith(PREFIX) or not report.passed:
+            return
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and self._config.get_verbosity() >= 0:
+            if terminal._tw.width_of_current_line:  # a row of dots
+                terminal._tw.line()
+            terminal.write_line(f"  {message.removeprefix(PREFIX)}")

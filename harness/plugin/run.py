@@ -6,15 +6,18 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bringup.harness.plugin import options
-from bringup.harness.schedule.order import durations
-from bringup.harness.schedule.tokens import Capacity, Places
 from bringup.harness.session import Session, begin_run, new_run_id
+
+if TYPE_CHECKING:
+    from bringup.harness.attempt import Shared
+    from bringup.harness.schedule.tokens import Capacity
 
 PLACES = "places"
 """Folder in the run's, of harness/schedule/tokens.py."""
@@ -28,11 +31,10 @@ class PluginRun:
 
     config: pytest.Config
     folder: Path
-    worker: str
+    worker: str = "run"
     """Of xdist; `run` for the process that the user started."""
-    capacity: Capacity
-    durations: Mapping[str, float]
-    """Host seconds of earlier attempts, by history key; the same in all workers."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """A worker's: what `for_worker` of the controller says."""
     session: Session | None = field(default=None, init=False)
     status: int = field(default=0, init=False)
     leaks: list[str] = field(default_factory=list, init=False)
@@ -40,19 +42,48 @@ class PluginRun:
 
     @classmethod
     def of(cls, config: pytest.Config) -> PluginRun:
-        """The controller makes the run up, its workers are told."""
-        told: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("bringup")
-        if told is not None:
-            worker: str = config.workerinput["workerid"]  # type: ignore[attr-defined]
-            return cls(config, Path(told["folder"]), worker, Capacity(*told["capacity"]), told["durations"])
-        output = options.output(config)
-        known = durations(output) if options.concerns_us(config) else {}
-        return cls(config, output / new_run_id(), "run", Capacity.of_this_host(), known)
+        """This process's: the controller makes the run up, its workers are told."""
+        run = config.stash.get(options.RUN, None)
+        if run is None:
+            told: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get("bringup")
+            if told is not None:
+                worker: str = config.workerinput["workerid"]  # type: ignore[attr-defined]
+                run = cls(config, Path(told["folder"]), worker, told)
+            else:
+                run = cls(config, options.output(config) / new_run_id())
+            config.stash[options.RUN] = run
+        return run
 
     def for_worker(self) -> dict[str, Any]:
         """What a worker is told, in types that xdist can send."""
+        if not options.concerns_us(self.config):
+            return {"folder": str(self.folder)}
         capacity = (self.capacity.cpus, self.capacity.memory)
         return {"folder": str(self.folder), "capacity": capacity, "durations": dict(self.durations)}
+
+    @cached_property
+    def capacity(self) -> Capacity:
+        """What the machines of all workers may have."""
+        from bringup.harness.schedule.tokens import Capacity
+
+        return Capacity(*self.told["capacity"]) if "capacity" in self.told else Capacity.of_this_host()
+
+    @cached_property
+    def durations(self) -> Mapping[str, float]:
+        """Host seconds of earlier attempts, by history key: the same in all workers, whose orders must be equal."""
+        from bringup.harness.schedule.order import durations
+
+        if self.worker != "run":
+            known: Mapping[str, float] = self.told.get("durations", {})
+            return known
+        return durations(self.folder.parent)
+
+    @cached_property
+    def shared(self) -> Shared:
+        """The machine that tests of a class use one after the other."""
+        from bringup.harness.attempt import Shared
+
+        return Shared()
 
     @property
     def is_controller(self) -> bool:
@@ -66,6 +97,8 @@ class PluginRun:
 
     def begin(self) -> Session:
         """The session of this process, begun when it is first asked for."""
+        from bringup.harness.schedule.tokens import Places
+
         if self.session is None:
             begin_run(self.folder, options.keep(self.config))
             os.environ[MARK] = self.folder.name
@@ -79,16 +112,26 @@ class PluginRun:
             )
         return self.session
 
-    def finish(self, status: int) -> None:
-        """The process's tests are over."""
+    def release(self, item: pytest.Item, following: pytest.Item | None) -> None:
+        """A test is over: the machine that it shared ends, unless the following one shares it, too."""
+        from bringup.harness.plugin.matrix import unit
+
+        if following is None or unit(item) != unit(following):
+            self.shared.close()
+
+    def finish(self, session: pytest.Session, status: int) -> None:
+        """This process's tests are over: nothing of them may be left."""
+        from bringup.harness.plugin import leaks
+
         self.status = int(status)
+        self.shared.close()
+        if self.is_controller and self.begun:
+            leaks.check(session, self)
 
     def close(self) -> None:
         """Ends the records."""
         if self.session is not None:
+            self.shared.close()
             interrupted = self.status == pytest.ExitCode.INTERRUPTED
             self.session.finish(self.status, interrupted=interrupted)
             self.session = None
-
-
-RUN = pytest.StashKey[PluginRun]()

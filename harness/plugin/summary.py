@@ -1,9 +1,9 @@
-"""The table that closes a run: each guest on each VMM, how deep it got, what it took, and why not further."""
+"""The table that closes a run: each guest on each VMM, how deep it got, what that took, and why not further."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
@@ -12,100 +12,163 @@ from bringup.harness.errors import HarnessError
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.plugin import behaviours
 from bringup.harness.plugin.run import PluginRun
-from bringup.harness.records.schema import End, Record, Start
+from bringup.harness.records.schema import HOST_CLOCK, End, Record, Start
 from bringup.harness.records.writer import read_run
 
-COLORS = {Outcome.PASSED: "green", Outcome.SKIPPED: "yellow"}
-HEAD = ("guest", "VMM", "test", "rungs", "instructions", "host s", "CPU s", "outcome")
-LAST = "outcome"
-WHY = 100
+HEAD = ("guest", "VMM", "rungs", "instructions", "guest s", "host s", "CPU s", "tests", "outcome")
+RIGHT = frozenset(HEAD[2:-1])
+WHY = 120
 """Characters of a reason."""
+KILLED = "it was running when its process was killed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """An attempt and what became of it."""
+
+    start: Start
+    end: End | None
+    """None: whoever ran it was killed."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What happened."""
+        return Outcome.UNFINISHED if self.end is None else self.end.outcome
+
+    @property
+    def is_bad(self) -> bool:
+        """Neither passed nor skipped nor expected."""
+        return self.outcome not in (Outcome.PASSED, Outcome.SKIPPED) and not (self.end and self.end.expected)
+
+    @property
+    def words(self) -> str:
+        """Outcome, blame and title in one line."""
+        if self.end is None:
+            return f"{Outcome.UNFINISHED.value}: {KILLED}"
+        if self.outcome is Outcome.PASSED:
+            return ", ".join((self.outcome.value, *self.end.labels))
+        whose = "" if self.end.blame is Blame.NOBODY else f" ({self.end.blame.value})"
+        expected = f"expected, {self.end.expected}: " if self.end.expected else ""
+        return f"{expected}{self.outcome.value}{whose}: {self.end.title}"[:WHY]
 
 
 class Row(NamedTuple):
-    """An attempt."""
+    """A guest on a VMM."""
 
     cells: tuple[str, ...]
-    color: str
+    color: str | None
 
 
 def show(terminal: pytest.TerminalReporter, run: PluginRun) -> None:
-    """Writes the table, where the run's records are, and what leaked."""
-    if not run.is_controller or not run.begun:
-        return
+    """Writes the table, what did not pass and why, where the run's records are, and what leaked."""
     try:
-        records = read_run(run.folder)
+        found = results(read_run(run.folder))
     except (HarnessError, OSError) as error:
         terminal.write_line(f"bringup: {error}", red=True)
         return
-    table = rows(records)
-    if table:
+    if found:
         terminal.section("guests on VMMs")
-        _write(terminal, table)
-        terminal.write_line(_totals(records))
+        _write(terminal, rows(found))
+        for line, bad in remarks(found):
+            terminal.write_line(line, **({"red": True} if bad else {}))
     behaviours.show(terminal, records)
     terminal.write_line(f"records: {run.folder}")
     for leak in run.leaks:
         terminal.write_line(f"left behind: {leak}", red=True)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """A row for each attempt at a guest, by guest, test and VMM; behaviours have a table of their own."""
+def results(records: Iterable[Record]) -> list[Result]:
+    """All attempts, by guest, VMM and test."""
+    records = list(records)
     ends = {record.attempt: record for record in records if isinstance(record, End)}
-    starts = [record for record in records if isinstance(record, Start) and record.kind != "behaviour"]
-    starts.sort(key=lambda start: (start.guest, start.kind != "boot", start.test, start.vmm))
-    return [_row(start, ends.get(start.attempt)) for start in starts]
+    found = [Result(record, ends.get(record.attempt)) for record in records if isinstance(record, Start)]
+    return sorted(found, key=lambda one: (one.start.guest, one.start.vmm, one.start.kind != "boot", one.start.test))
 
 
-def _row(start: Start, end: End | None) -> Row:
-    name = (start.guest, start.vmm, start.test)
-    if end is None:
-        return Row((*name, "", "", "", "", "unfinished: it was running when its process was killed"), "red")
-    instructions = seconds = ""
-    if end.position is not None:
-        seconds = f"{end.position.host:.1f}"
-        if end.position.instructions is not None:
-            instructions = f"{end.position.instructions:,}"
-    skipped = end.outcome is Outcome.SKIPPED
-    return Row(
-        (
-            *name,
-            "" if skipped or not end.of else f"{end.depth}/{end.of}",
-            instructions,
-            seconds,
-            "" if end.cpu_seconds is None else f"{end.cpu_seconds:.1f}",
-            _outcome(end),
-        ),
-        "yellow" if end.expected else COLORS.get(end.outcome, "red"),
+def rows(found: Iterable[Result]) -> list[Row]:
+    """A row for each guest on each VMM."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in found:
+        groups.setdefault((result.start.guest, result.start.vmm), []).append(result)
+    return [_row(guest, vmm, group) for (guest, vmm), group in groups.items()]
+
+
+def _row(guest: str, vmm: str, group: Sequence[Result]) -> Row:
+    boots = [result for result in group if result.start.kind == "boot"]
+    tests = [result for result in group if result.start.kind != "boot" and result.outcome is not Outcome.SKIPPED]
+    passed = sum(result.outcome is Outcome.PASSED for result in tests)
+    boot = min(boots, key=_depth) if boots else None
+    end = boot.end if boot else None
+    bad = sum(result.is_bad for result in tests)
+    words = [boot.words] if boot else []
+    words += [f"{bad} of {len(tests)} tests failed"] if bad else []
+    if not words:
+        words = ["passed"] if passed else [group[0].words]
+    cells = (guest, vmm, *_figures(end), f"{passed}/{len(tests)}" if tests else "", "; ".join(words))
+    return Row(cells, _color(group, boot))
+
+
+def _depth(boot: Result) -> tuple[bool, int]:
+    """The worst of several boots is the one that counts."""
+    return (boot.outcome is Outcome.PASSED, boot.end.depth if boot.end else 0)
+
+
+def _figures(end: End | None) -> tuple[str, ...]:
+    """Rungs, instructions, guest seconds, host seconds, CPU seconds."""
+    if end is None or end.position is None:
+        return ("",) * 5
+    at = end.position
+    return (
+        f"{end.depth}/{end.of}",
+        "" if at.instructions is None else f"{at.instructions:,}",
+        "" if at.guest_ns is None else f"{at.guest_ns / 1e9:.3f}",
+        f"{at.host:.1f}",
+        "" if end.cpu_seconds is None else f"{end.cpu_seconds:.1f}",
     )
 
 
-def _outcome(end: End) -> str:
-    if end.outcome is Outcome.PASSED:
-        return "passed"
-    whose = "" if end.blame is Blame.NOBODY else f" ({end.blame.value})"
-    expected = f"expected, {end.expected}: " if end.expected else ""
-    return f"{expected}{end.outcome.value}{whose}: {end.title}"[:WHY]
+def _color(group: Sequence[Result], boot: Result | None) -> str | None:
+    """Green is for a guest that climbed its whole ladder, in time of its own, and failed no test."""
+    if any(result.is_bad for result in group):
+        return "red"
+    if any(result.end and result.end.expected for result in group) or (boot and boot.outcome is Outcome.SKIPPED):
+        return "yellow"
+    green = boot is not None and boot.end is not None and boot.outcome is Outcome.PASSED and not boot.end.labels
+    return "green" if green else None
+
+
+def remarks(found: Iterable[Result]) -> list[tuple[str, bool]]:
+    """A line for each test that did not pass, and whether that is bad; where the bundle is of what went wrong; what
+    labels mean."""
+    lines: list[tuple[str, bool]] = []
+    skipped: dict[tuple[str, str, str], int] = {}
+    for result in found:
+        start, end = result.start, result.end
+        where = f"{start.guest} on {start.vmm}"
+        if result.outcome is Outcome.SKIPPED and start.kind != "boot":
+            key = (start.vmm, start.test, result.words)
+            skipped[key] = skipped.get(key, 0) + 1
+        elif result.outcome is not Outcome.PASSED and start.kind != "boot":
+            lines.append((f"{where}, {start.test}: {result.words}", result.is_bad))
+        if end and end.bundle:
+            lines.append((f"{where}, {start.test}: what is known about it: {end.bundle}/", False))
+    for (vmm, test, words), count in skipped.items():
+        lines.append((f"{test} on {vmm}, {count} guest{'s' if count > 1 else ''}: {words}", False))
+    if any(result.end and HOST_CLOCK in result.end.labels for result in found):
+        lines.append((f"{HOST_CLOCK}: in the host's time, which no second run repeats", False))
+    return lines
 
 
 def _write(terminal: pytest.TerminalReporter, table: Sequence[Row]) -> None:
     widths = [max(map(len, column)) for column in zip(HEAD, *(row.cells for row in table), strict=True)]
-    right = {"rungs", "instructions", "host s", "CPU s"}
 
     def line(cells: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if head in right else cell if head == LAST else cell.ljust(width)
+            cell.rjust(width) if head in RIGHT else cell.ljust(width)
             for cell, width, head in zip(cells, widths, HEAD, strict=True)
         )
         return "  ".join(padded).rstrip()
 
     terminal.write_line(line(HEAD), bold=True)
     for row in table:
-        terminal.write_line(line(row.cells), **{row.color: True})
-
-
-def _totals(records: Sequence[Record]) -> str:
-    guests = {record.attempt for record in records if isinstance(record, Start) and record.kind != "behaviour"}
-    ends = [record for record in records if isinstance(record, End) and record.attempt in guests]
-    counts = Counter(end.outcome.value for end in ends)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        terminal.write_line(line(row.cells), **({row.color: True} if row.color else {}))

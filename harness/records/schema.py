@@ -16,6 +16,10 @@ from msgspec import Struct
 from bringup.harness.outcome import Blame, Outcome
 
 VERSION = 0
+HOST_CLOCK = "host-clock"
+"""Label: guest time was the host's, so that the same inputs need not give the same run."""
+SYNTHETIC = "synthetic"
+"""Label, and tag of guests: it is none that people use, but one made for a test."""
 
 
 class Entry(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -60,8 +64,9 @@ class VmmUsed(Struct, frozen=True, kw_only=True):
     """sha256 of its file."""
 
 
-class Position(Struct, frozen=True, kw_only=True):
-    """How far a run was: what the VMM does not tell is left out. Host seconds since the attempt's start."""
+class Position(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far a run was: what the VMM does not tell is left out. Host seconds since the attempt's first machine was
+    started, or was taken over from another attempt."""
 
     instructions: int | None = None
     guest_ns: int | None = None
@@ -154,6 +159,8 @@ class End(Entry, frozen=True, kw_only=True, tag="end"):
     """VM exits by reason, where the VMM tells."""
     bundle: str = ""
     """Folder, relative to the file of records."""
+    labels: tuple[str, ...] = ()
+    """What keeps a pass from colouring the guest green: `host-clock`, `synthetic`."""
 
 
 class Finish(Entry, frozen=True, kw_only=True, tag="finish"):

@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bringup.harness import host
-from bringup.harness.errors import HarnessError
+from bringup.harness.machine.ending import MachineError
+from bringup.harness.outcome import Blame
 
 MIB = 1 << 20
 OVERHEAD = 192 * MIB
 """Of a VMM beside its guest's memory, and of the harness that drives it."""
 RESERVED = 512 * MIB
 """What is left to everything else on this host."""
+USUAL = 512 * MIB
+"""Memory of the guests that are many; a larger one waits until others have ended."""
 POLL = 0.02
 """Seconds between two looks at the folder."""
 _LOCK = "lock"
@@ -42,6 +45,10 @@ class Capacity:
         """All processors, and the memory that is available now but for a reserve."""
         return cls(host.cpus(), max(host.memory_available() - RESERVED, 0))
 
+    def workers(self) -> int:
+        """How many machines of the usual kind may run at a time: one worker each."""
+        return max(1, min(self.cpus, self.memory // (USUAL + OVERHEAD)))
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -59,12 +66,13 @@ class Places:
     @contextmanager
     def reserve(self, cpus: int, memory: int) -> Iterator[None]:
         """Waits for a place of so many vCPUs and bytes, and holds it. A machine with more vCPUs than the host has
-        processors takes them all; HarnessError: one with more memory can never run here."""
+        processors takes them all; MachineError: one with more memory can never run here."""
         wanted = memory + OVERHEAD
         if wanted > self.capacity.memory:
-            raise HarnessError(
+            raise MachineError(
                 f"a machine of {memory // MIB} MiB (and {OVERHEAD // MIB} MiB beside it) does not fit this host: "
-                f"{self.capacity.memory // MIB} MiB are there for machines"
+                f"{self.capacity.memory // MIB} MiB are there for machines",
+                Blame.HOST,
             )
         path, fd = self._queue(min(cpus, self.capacity.cpus), wanted)
         try:

@@ -66,7 +66,7 @@ def records(kind: type[Record]) -> list[Record]:
 def row(output: str, guest: str = "tiny") -> str:
     """The guest's row of the table that closes a run."""
     table = output.partition("guests on VMMs")[2]
-    [found] = [line for line in table.splitlines() if line.startswith(guest)]
+    [found] = [line for line in table.splitlines() if re.match(rf"{guest} +fake  ", line)]
     return found
 
 
@@ -82,8 +82,10 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 def test_a_guest_climbs(workers: str) -> None:
     done = run("-n", workers, "--junitxml=junit.xml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^  tiny on fake  2/3 init  0\.000 guest s  [\d,]+ instructions$", done.stdout, re.MULTILINE)
-    assert re.fullmatch(r"tiny +fake +ladder +3/3 +[\d,]+ +[\d.]+ +[\d.]+  passed", row(done.stdout))
+    assert re.search(
+        r"^  tiny on fake  2/3 init  \d+\.\d s  0\.000 guest s  [\d,]+ instructions$", done.stdout, re.MULTILINE
+    )
+    assert re.fullmatch(r"tiny +fake +3/3 +[\d,]+ +0\.000 +[\d.]+ +[\d.]+ +passed", row(done.stdout))
     [start], [end] = records(Start), records(End)
     assert isinstance(start, Start) and isinstance(end, End)
     assert (start.history, end.outcome, end.depth) == ("boot/tiny/ladder/fake", Outcome.PASSED, 3)
@@ -122,10 +124,40 @@ def test_what_goes_wrong(mode: str, outcome: Outcome, blame: Blame, title: str) 
 @pytest.mark.usefixtures("project")
 def test_a_guest_without_media_skips_or_fails() -> None:
     Path("kernel").unlink()
-    done = run()
+    done = run(CI="")
     assert done.returncode == 0 and "1 skipped" in done.stdout
     assert re.search(r"skipped \(media\): kernel of tiny: no kernel", row(done.stdout))
-    assert run("--require-media").returncode == 1
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("arguments", "ci", "status"),
+    [
+        (("--require-media",), "", 1),
+        ((), "true", 1),
+        ((), "false", 0),
+        (("-o", "bringup_require_media=false"), "true", 0),
+        (("-o", "bringup_require_media=true"), "", 1),
+        (("-o", "bringup_require_media=perhaps"), "", 1),
+    ],
+)
+def test_where_media_are_required_a_guest_without_them_fails(arguments: tuple[str, ...], ci: str, status: int) -> None:
+    Path("kernel").unlink()
+    done = run(*arguments, CI=ci)
+    assert done.returncode == status
+    if "perhaps" in str(arguments):
+        assert "bringup_require_media: 'perhaps' is not true, false or ci" in done.stdout
+    elif status:
+        assert "error (media): kernel of tiny: no kernel" in row(done.stdout)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_guest_that_only_its_user_has_the_media_of_may_skip_in_ci() -> None:
+    Path("kernel").unlink()
+    guest = Path("tiny.toml")
+    guest.write_text(guest.read_text().replace("tier = 1", "tier = 3"))
+    assert run(CI="true").returncode == 0
+    assert run(CI="true", BRINGUP_MEDIA=".").returncode == 1
 
 
 @pytest.mark.usefixtures("project")
@@ -156,6 +188,103 @@ def test_wrong_usage(arguments: tuple[str, ...], error: str) -> None:
     assert not Path("bringup-out").exists()
 
 
+CLASS = """\
+import pytest
+from bringup.harness.outcome import Outcome
+
+@pytest.fixture
+def until():
+    return "init"
+
+@pytest.mark.guests
+class TestShared:
+    def test_one(self, booted): pass
+    def test_two(self, booted): assert booted.running.pid != 1
+    def test_three(self, booted): assert not "broken"
+    def test_four(self, booted): booted.consoles["main"].expect("bringup# ")
+    def test_five(self, booted): pass
+
+@pytest.mark.guests
+def test_alone(booted): pass
+
+@pytest.mark.guests
+def test_skips(attempt): pytest.skip("not today")
+
+@pytest.mark.guests(needs=("screen",))
+def test_needs(attempt): pass
+"""
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_tests_of_a_class_share_a_machine_until_one_fails(workers: str) -> None:
+    Path("test_guests.py").write_text(CLASS)
+    done = run("-n", workers)
+    assert done.returncode == 1, done.stdout
+    attempts = {start.attempt: start.test for start in records(Start) if isinstance(start, Start)}
+    pids = {attempts[one.attempt]: one.pid for one in records(MachineStarted) if isinstance(one, MachineStarted)}
+    assert pids["one"] == pids["two"] == pids["three"]
+    assert pids["four"] == pids["five"] != pids["three"]
+    assert pids["alone"] not in (pids["three"], pids["five"])
+    ends = {attempts[end.attempt]: end for end in records(End) if isinstance(end, End)}
+    assert {name: end.outcome.value for name, end in ends.items()} == {
+        **dict.fromkeys(("one", "two", "four", "five", "alone"), "passed"),
+        "three": "failed", "skips": "skipped", "needs": "skipped",
+    }  # fmt: skip
+    assert ends["three"].bundle and ends["five"].depth == 2
+    assert (ends["skips"].title, ends["needs"].title) == ("not today", "fake does not offer screen")
+    table = done.stdout.partition("guests on VMMs")[2]
+    assert "1 of 6 tests failed" in row(done.stdout) and "5/6" in row(done.stdout)
+    assert "tiny on fake, three: failed (guest): " in table
+    assert "needs on fake, 1 guest: skipped (vmm): fake does not offer screen" in table
+    [start] = [start for start in records(Start) if isinstance(start, Start) and start.test == "three"]
+    assert start.repeat.startswith("pytest 'test_guests.py::TestShared::test_three[tiny-fake]' --guest=./tiny.toml")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("marker", "error"),
+    [
+        ("guests(tags='shell')", "the marker `guests` takes no 'tags'"),
+        ("vmms('tiny')", "the marker `vmms` takes no 'tiny'"),
+        ("guests(needs=('wings',))", "there is no capability 'wings'"),
+    ],
+)
+def test_a_marker_that_is_wrong_is_told(marker: str, error: str) -> None:
+    Path("test_guests.py").write_text(f"import pytest\n@pytest.mark.{marker}\ndef test(attempt): pass\n")
+    done = run()
+    assert done.returncode and error in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_a_test_without_guests_is_not_there() -> None:
+    Path("test_guests.py").write_text("import pytest\n@pytest.mark.guests(tag='none')\ndef test(attempt): pass\n")
+    done = run()
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED and "1 deselected" in done.stdout
+
+
+LEAK = """\
+import pathlib, subprocess, pytest
+
+@pytest.mark.guests
+def test_leaks(attempt):
+    attempt.boot()
+    pathlib.Path("pid").write_text(str(subprocess.Popen(["sleep", "300"]).pid))
+"""
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_run_that_leaves_something_behind_fails(workers: str) -> None:
+    Path("test_guests.py").write_text(LEAK)
+    try:
+        done = run("-n", workers)
+    finally:
+        os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    assert done.returncode == 1 and "1 passed" in done.stdout
+    assert re.search(r"^left behind: process \d+: sleep 300$", done.stdout, re.MULTILINE)
+
+
 def test_a_project_without_guests_sees_nothing(here: Path) -> None:
     Path("test_plain.py").write_text("def test_plain(): pass\n")
     done = subprocess.run(
@@ -164,6 +293,17 @@ def test_a_project_without_guests_sees_nothing(here: Path) -> None:
     assert done.returncode == 0
     assert "guests on VMMs" not in done.stdout and "records:" not in done.stdout
     assert not Path("bringup-out").exists()
+
+
+def test_a_project_without_guests_pays_nothing(here: Path) -> None:
+    Path("test_plain.py").write_text(
+        "import sys\n"
+        "def test_plain(): assert not {'msgspec', 'pexpect', 'rich', 'bringup.harness.attempt'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @contextmanager

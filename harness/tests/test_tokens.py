@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bringup.harness.errors import HarnessError
+from bringup.harness.machine.ending import MachineError
+from bringup.harness.outcome import Blame
 from bringup.harness.schedule.tokens import MIB, OVERHEAD, Capacity, Places
 
 SMALL = Capacity(cpus=2, memory=6500 * MIB)
@@ -84,9 +85,46 @@ def test_memory_is_counted_too(tmp_path: Path) -> None:
 def test_what_can_never_fit_is_one_line(tmp_path: Path) -> None:
     places = Places(tmp_path / "places", SMALL)
     memory = SMALL.memory - OVERHEAD + 1
-    with pytest.raises(HarnessError, match=r"^a machine of 6308 MiB .* does not fit this host: 6500 MiB are there"):
+    with pytest.raises(
+        MachineError, match=r"^a machine of 6308 MiB .* does not fit this host: 6500 MiB are there"
+    ) as error:
         places.reserve(1, memory).__enter__()
+    assert error.value.blame is Blame.HOST
     assert not places.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "mib", "workers"), [(2, 6500, 2), (64, 6500, 9), (16, 1024, 1), (1, 65536, 1), (4, 100, 1)]
+)
+def test_workers_are_as_many_as_there_is_room_for(cpus: int, mib: int, workers: int) -> None:
+    assert Capacity(cpus, mib * MIB).workers() == workers
+
+
+def test_all_get_their_turn_on_a_small_host(tmp_path: Path) -> None:
+    """Workers that go on asking for small machines, and one for all that the host has: each of them comes to its end,
+    and the host never holds more than it can."""
+    places, lock = Places(tmp_path / "places", SMALL), threading.Lock()
+    held, worst = {"cpus": 0, "memory": 0}, {"cpus": 0, "memory": 0}
+
+    def work(machines: list[tuple[int, int]]) -> None:
+        for cpus, memory in machines:
+            with places.reserve(cpus, memory * MIB):
+                for sign in (1, -1):
+                    with lock:
+                        held["cpus"] += sign * min(cpus, SMALL.cpus)
+                        held["memory"] += sign * (memory * MIB + OVERHEAD)
+                        worst.update({name: max(worst[name], held[name]) for name in held})
+                    time.sleep(0.01)
+
+    workers = [[(1, 512)] * 10, [(1, 4096)] * 10, [(1, 256)] * 10, [(8, 6000)] * 3]
+    threads = [threading.Thread(target=work, args=(machines,), daemon=True) for machines in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+    assert worst["cpus"] <= SMALL.cpus and worst["memory"] <= SMALL.memory
+    assert held == {"cpus": 0, "memory": 0}
 
 
 def test_a_killed_holder_s_place_is_free(tmp_path: Path) -> None:
