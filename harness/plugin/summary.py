@@ -62,10 +62,11 @@ class Row(NamedTuple):
 def show(terminal: pytest.TerminalReporter, run: PluginRun) -> None:
     """Writes the table, what did not pass and why, where the run's records are, and what leaked."""
     try:
-        found = results(read_run(run.folder))
+        records = read_run(run.folder)
     except (HarnessError, OSError) as error:
         terminal.write_line(f"bringup: {error}", red=True)
         return
+    found = results(record for record in records if not _of_behaviour(record))
     if found:
         terminal.section("guests on VMMs")
         _write(terminal, rows(found))
@@ -75,6 +76,11 @@ def show(terminal: pytest.TerminalReporter, run: PluginRun) -> None:
     terminal.write_line(f"records: {run.folder}")
     for leak in run.leaks:
         terminal.write_line(f"left behind: {leak}", red=True)
+
+
+def _of_behaviour(record: Record) -> bool:
+    """Behaviours have a table of their own."""
+    return isinstance(record, Start) and record.kind == "behaviour"
 
 
 def results(records: Iterable[Record]) -> list[Result]:
