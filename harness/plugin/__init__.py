@@ -132,7 +132,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst
     from bringup.harness.plugin import matrix
     from bringup.harness.schedule.dispatch import LongestFirst
 
-    return LongestFirst(config, log, matrix.subjects(config))
+    return LongestFirst(config, log, *matrix.subjects(config))
 
 
 def _run_if_any(config: pytest.Config) -> PluginRun | None:

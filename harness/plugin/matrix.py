@@ -22,7 +22,7 @@ DEFAULT_VMM = "bringup"
 BACKSTOP = 3600.0
 """Host seconds of one test."""
 UNKNOWN = 600.0
-"""Seconds that a test of which nothing is known is taken to last: it may be the longest."""
+"""Seconds that a test of a guest is taken to last of which nothing is known: it may be the longest."""
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
@@ -147,20 +147,21 @@ def far_backstop(config: pytest.Config, items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(BACKSTOP))
 
 
-def subjects(config: pytest.Config) -> list[str]:
-    """The parts of test ids that say what a test is about."""
+def subjects(config: pytest.Config) -> tuple[list[str], list[str]]:
+    """The parts of test ids that say what a test is about: guests on VMMs, and VMMs."""
     asked = vmms(config)
     pairs = [pair_id(guest, vmm) for guest in guests(config, (), None) for vmm in asked]
-    return pairs + [vmm.name for vmm in asked]
+    return pairs, [vmm.name for vmm in asked]
 
 
 def unit(item: pytest.Item) -> str:
-    """What goes together because it shares a machine: the tests of a class, for each guest and VMM; else a test."""
-    about = subject(item)
-    owner = item.getparent(pytest.Class)
-    if about is None or owner is None:
+    """What goes together because it shares a machine: the tests of a class, for each guest and VMM; those of a
+    function without guests, for each VMM; else a test."""
+    about, owner = subject(item), item.getparent(pytest.Class)
+    if about is None or (owner is None and about.guest is not None):
         return item.nodeid
-    return f"{owner.nodeid}[{about.guest.name if about.guest else ''} {about.vmm.name}]"
+    path = owner.nodeid if owner else item.nodeid.partition("[")[0]
+    return f"{path}[{about.guest.name if about.guest else ''} {about.vmm.name}]"
 
 
 def without_subject(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -180,6 +181,6 @@ def ordered(items: list[pytest.Item], known: Mapping[str, float]) -> list[pytest
     def seconds(unit: str) -> float | None:
         """None: not ours."""
         about = [found for found in map(subject, units[unit]) if found is not None]
-        return sum(known.get(found.history, UNKNOWN) for found in about) if about else None
+        return sum(known.get(found.history, UNKNOWN if found.guest else 0.0) for found in about) if about else None
 
     return [item for unit in longest_first(units, seconds) for item in units[unit]]

@@ -16,23 +16,30 @@ from xdist.workermanage import WorkerController
 
 class LongestFirst(LoadScopeScheduling):
     """Hands out tests one by one in the order of their collection, which is longest first; behind a long one a worker
-    holds the shortest that is left. Tests of a class share a machine: they stay together, for each guest and VMM."""
+    holds the shortest that is left. What shares a machine stays together: tests of a class, for each guest and VMM,
+    and tests of a function that has no guests, for each VMM."""
 
-    def __init__(self, config: pytest.Config, log: Producer | None, pairs: Collection[str]) -> None:
-        """`pairs` are the parts of test ids that name a guest and a VMM, or a VMM."""
+    def __init__(
+        self, config: pytest.Config, log: Producer | None, pairs: Collection[str], vmms: Collection[str]
+    ) -> None:
+        """`pairs` and `vmms` are the parts of test ids that name a guest and a VMM, or a VMM alone."""
         super().__init__(config, log)
-        self._pairs = pairs
+        self._pairs, self._vmms = pairs, vmms
         self._ranks: dict[str, int] = {}
         self._holds_long: dict[WorkerController, bool] = {}
 
     def _split_scope(self, nodeid: str) -> str:
-        """The unit of work that a test belongs to: itself, but for tests of a class."""
+        """The unit of work that a test belongs to."""
         path, _, parameters = nodeid.partition("[")
-        owner, _, function = path.rpartition("::")
-        if "::" not in owner or not function:
-            return nodeid
         inside = f"-{parameters.removesuffix(']')}-"
-        return f"{owner}[{max((pair for pair in self._pairs if f'-{pair}-' in inside), key=len, default='')}]"
+        pair, vmm = (
+            max((name for name in names if f"-{name}-" in inside), key=len, default="")
+            for names in (self._pairs, self._vmms)
+        )
+        owner = path.rpartition("::")[0]
+        if "::" in owner:
+            return f"{owner}[{pair or vmm}]"
+        return nodeid if pair or not vmm else f"{path}[{vmm}]"
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         """The longest unit that is left, or behind a long one the shortest."""

@@ -10,7 +10,8 @@ import pytest
 
 from bringup.harness.schedule.dispatch import LongestFirst
 
-PAIRS = ("tiny-qemu", "tiny-qemu-kvm", "tiny-bringup", "qemu", "qemu-kvm", "bringup")
+PAIRS = ("tiny-qemu", "tiny-qemu-kvm", "tiny-bringup")
+VMMS = ("qemu", "qemu-kvm", "bringup")
 
 
 class Worker:
@@ -46,7 +47,7 @@ class Simulation:
         self.now = 0.0
         values = {"tx": ["popen"] * workers, "loadscopereorder": True}
         config = SimpleNamespace(getvalue=values.get, option=SimpleNamespace(**values))
-        self.scheduler = LongestFirst(cast(Any, config), None, PAIRS)
+        self.scheduler = LongestFirst(cast(Any, config), None, PAIRS, VMMS)
         for worker in self.workers:
             self.join(worker)
         self.scheduler.schedule()
@@ -122,6 +123,9 @@ def test_a_class_stays_together_for_each_guest_and_vmm() -> None:
     [
         ("a.py::test_x[tiny-qemu]", "a.py::test_x[tiny-qemu]"),
         ("a.py::test_x", "a.py::test_x"),
+        ("a.py::test_x[bts-qemu-kvm]", "a.py::test_x[qemu-kvm]"),
+        ("a.py::test_x[qemu-bts]", "a.py::test_x[qemu]"),
+        ("a.py::test_x[other]", "a.py::test_x[other]"),
         ("a.py::T::test_x[tiny-qemu-1of2]", "a.py::T[tiny-qemu]"),
         ("a.py::T::test_x[tiny-qemu-kvm]", "a.py::T[tiny-qemu-kvm]"),
         ("a.py::T::test_x[xchg::lock-bringup]", "a.py::T[bringup]"),
