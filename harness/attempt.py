@@ -31,6 +31,7 @@ from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
 from bringup.harness.errors import HarnessError
+from bringup.harness.hold import hold
 from bringup.harness.limits import SECOND, Moment, Time, host_now
 from bringup.harness.machine.command import command, fill, lacks
 from bringup.harness.machine.ending import KILLED
@@ -157,6 +158,7 @@ class Attempt:
         """Final once the attempt has ended."""
         self.bundle: Path | None = None
         """The bundle's folder, if there is one."""
+        self._exits: Mapping[str, int] = {}
         self.complete = True
         """False: its user was interrupted, though no exception says so here."""
         self.properties: dict[str, object] = {}
@@ -216,6 +218,7 @@ class Attempt:
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
                 self._write_bundle()
             position = self.position() if self.machine else None
+            self._hold()
             self._leave()
         finally:
             self._close_machine()
@@ -316,6 +319,7 @@ class Attempt:
                     position=self._position(moment),
                 )
             )
+            self._exits = machine.exits() or self._exits
             if on_rung:
                 on_rung(rung, index, moment)
 
@@ -389,6 +393,15 @@ class Attempt:
             self._shared.leave(_Left(machine, self.consoles, self._stack.pop_all(), started))
             self._left = True
 
+    def _hold(self) -> None:
+        """Lets a person look at a machine on which something went wrong, if that was asked for."""
+        announce = self.session.keep_on_failure
+        if announce is None or self.verdict.outcome in (Outcome.PASSED, Outcome.SKIPPED, Outcome.UNFINISHED):
+            return
+        if self.machine is not None and self.machine.ending is None and self.consoles:
+            self.note("the machine was kept")
+            hold(self.machine, next(iter(self.consoles.values())), announce)
+
     def _close_machine(self) -> None:
         """Ends the machine, if there is one, and gives up its place on this host."""
         if self.machine is None or self.machine in self._closed or self._left:
@@ -426,6 +439,7 @@ class Attempt:
             harness_seconds=round(time.process_time() - self._cpu, 3),
             bundle=self.bundle.name if self.bundle else "",
             labels=labels(self.guest, self.vmm),
+            exits=self._exits,
         )
         self.session.records.write(end)
         self.properties = {

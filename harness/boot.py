@@ -48,7 +48,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--attach", action="store_true", help="give me its console, in host time")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help="write what the guest says there, too")
     parser.add_argument("--output-dir", type=Path, default=OUTPUT, metavar="FOLDER", help=f"of records ({OUTPUT}/)")
-    parser.add_argument("--keep-on-failure", action="store_true", help="leave the machine alive when a rung is missed")
+    parser.add_argument(
+        "--keep-on-failure", action="store_true", help="hold the machine when a rung is missed, for bringup attach"
+    )
     parser.set_defaults(handler=lambda options: _boot(options, parser))
 
 
@@ -66,7 +68,9 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         create_run(options.output_dir),
         command=("bringup", *sys.argv[1:]),
         seed=options.seed,
-        keep_on_failure=options.keep_on_failure,
+        keep_on_failure=(lambda line: print(f"kept: {line}", file=sys.stderr, flush=True))
+        if options.keep_on_failure
+        else None,
     )
     status = NOT_TRIED
     try:

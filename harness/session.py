@@ -119,8 +119,8 @@ class Session:
     """Of pytest-xdist: `gw0`, ...; `run` for the process that the user started."""
     scale: Scale = field(default_factory=calibrate)
     seed: int | None = None
-    keep_on_failure: bool = False
-    """A machine on which an attempt failed is left alive."""
+    keep_on_failure: Callable[[str], None] | None = None
+    """A machine on which an attempt failed is held (harness/hold.py), and this is told how to attach."""
     reserve: Reserve = lambda cpus, memory: nullcontext()
     attempts: int = 0
     """Begun so far."""

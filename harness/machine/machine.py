@@ -168,18 +168,28 @@ class Machine:
         """Registers and the like, as text by name; {} when the VMM has no control socket or does not answer in so
         many host seconds."""
         found: dict[str, str] = {}
-        if self._control is None or self.ending is not None:
-            return found
         deadline = time.monotonic() + seconds
-        for name, query in (("registers", "info registers"), ("exits", "info exits"), ("status", "info status")):
-            with suppress(QmpError):
-                arguments = {"command-line": query}
-                text = self._control.execute(
-                    "human-monitor-command", arguments, seconds=max(deadline - time.monotonic(), 0)
-                )
-                if isinstance(text, str) and text.strip() and not text.startswith(("unknown command", "info ")):
-                    found[name] = text.replace("\r\n", "\n")
+        for name in ("registers", "exits", "status"):
+            text = self._info(name, max(deadline - time.monotonic(), 0))
+            if text:
+                found[name] = text
         return found
+
+    def exits(self, seconds: float = 1.0) -> Mapping[str, int]:
+        """How often each VM exit reason came so far; {} when the VMM does not tell in so many host seconds."""
+        pairs = (line.rpartition(" ") for line in self._info("exit-counts", seconds).splitlines())
+        return {name: int(count) for name, _, count in pairs if count.isdecimal()}
+
+    def _info(self, topic: str, seconds: float) -> str:
+        """What the VMM's monitor says to `info TOPIC`; "": nothing, or that it does not know the topic."""
+        if self._control is None or self.ending is not None:
+            return ""
+        try:
+            text = self._control.execute("human-monitor-command", {"command-line": f"info {topic}"}, seconds=seconds)
+        except QmpError:
+            return ""
+        known = isinstance(text, str) and not text.startswith(("unknown command", "info ", "Unknown"))
+        return text.replace("\r\n", "\n") if known and text.strip() else ""
 
     # ---- the end ----
 

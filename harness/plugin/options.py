@@ -40,7 +40,9 @@ def add(parser: pytest.Parser) -> None:
         "--output-dir", type=Path, metavar="FOLDER", help="where runs leave records and bundles (bringup-out/)"
     )
     group.addoption(
-        "--keep-on-failure", action="store_true", help="leave the machine of a failed attempt alive (needs one process)"
+        "--keep-on-failure",
+        action="store_true",
+        help="hold the machine of a failed attempt, for bringup attach (without -n)",
     )
     group.addoption("--repeat", type=_positive, default=1, metavar="N", help="run each test of guests N times")
     group.addoption("--seed", type=int, metavar="N", help="of the machines' random numbers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -107,7 +108,7 @@ class PluginRun:
                 command=tuple(sys.argv) if self.is_controller else (),
                 worker=self.worker,
                 seed=self.config.getoption("seed"),
-                keep_on_failure=self.config.getoption("keep_on_failure"),
+                keep_on_failure=self._announce if self.config.getoption("keep_on_failure") else None,
                 reserve=Places(self.folder / PLACES, self.capacity).reserve,
             )
         return self.session
@@ -118,6 +119,12 @@ class PluginRun:
 
         if following is None or unit(item) != unit(following):
             self.shared.close()
+
+    def _announce(self, line: str) -> None:
+        """Says on the user's terminal how to attach to a machine that is held."""
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
+            print(f"\nkept: {line}", flush=True)
 
     def finish(self, session: pytest.Session, status: int) -> None:
         """This process's tests are over: nothing of them may be left."""

@@ -15,6 +15,8 @@ import pytest
 from bringup.guests.loader import load
 from bringup.harness.machine.processes import children
 from bringup.harness.media.resolve import Media
+from bringup.harness.records.schema import End
+from bringup.harness.records.writer import read_run
 
 GUEST = "linux-debian12-cloud"
 BOOT = (sys.executable, "-m", "bringup.harness", "boot", GUEST)
@@ -41,9 +43,15 @@ def count_of(summary: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def booted(media: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
+def booted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `booted` leaves its records."""
+    return tmp_path_factory.mktemp("linux")
+
+
+@pytest.fixture(scope="session")
+def booted(media: None, booted_folder: Path) -> tuple[str, int]:
     """The transcript of a boot on the hypervisor, and its instruction count."""
-    folder = tmp_path_factory.mktemp("linux")
+    folder = booted_folder
     transcript = folder / "transcript"
     command = [*BOOT, f"--transcript={transcript}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=280, cwd=folder)
@@ -107,3 +115,8 @@ def test_a_kernel_that_is_none(media: None, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "is neither a Linux bzImage nor a multiboot image" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_vm_exits_are_recorded(booted: tuple[str, int], booted_folder: Path) -> None:
+    [end] = [record for record in read_run(booted_folder / "bringup-out" / "latest") if isinstance(record, End)]
+    assert end.exits["CPUID"] > 100 and end.exits["IO_INSTRUCTION"] > 1000
