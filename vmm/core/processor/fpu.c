@@ -2,6 +2,7 @@
 #include "fpu.h"
 
 #include "decode.h"
+#include "mmu.h"
 
 #include <string.h>
 
@@ -332,8 +333,10 @@ void fpu_restore_x87(struct processor *cpu, const struct op *op, const struct fx
 uint64_t fpu_area(struct processor *cpu, const struct op *op, unsigned size, unsigned alignment, bool write)
 {
     uint64_t linear = ea_any(cpu, op, size, write);
-    if (linear & (alignment - 1))
-        raise_gp(cpu, op, 0);
+    if (unlikely(linear & (alignment - 1))) {
+        bool stack = op->seg == SS && code64(cpu) && !canonical(linear); /* comes first */
+        raise_fault(cpu, op, stack ? VECTOR_SS : VECTOR_GP, 0);
+    }
     return linear;
 }
 
