@@ -13,6 +13,7 @@ import pytest
 
 from bringup.harness.machine.folder import LOCK, PREFIX, base
 from bringup.harness.plugin.run import MARK, PLACES, PluginRun
+from bringup.harness.schedule.tokens import SUFFIX
 
 PATIENCE = 5.0
 """Host seconds that what is about to end has for it."""
@@ -46,9 +47,13 @@ def processes(run: str) -> Iterator[str]:
 
 
 def files(run: Path) -> Iterator[str]:
-    """Of a run, by its folder: places that are still held, and folders of sockets, made since, that nobody holds."""
-    for path in (run / PLACES).glob("*.place"):
-        yield f"place of a machine: {path}"
+    """Of a run, by its folder: places that are still held, and folders of sockets, made since, that nobody holds.
+    The places of workers that were killed are nobody's, and are taken away."""
+    for path in (run / PLACES).glob(f"*{SUFFIX}"):
+        if _is_held(path):
+            yield f"place of a machine: {path}"
+        else:
+            path.unlink(missing_ok=True)
     for path in base().glob(f"{PREFIX}*"):
         try:
             if path.stat().st_mtime >= run.stat().st_ctime - 1 and not _is_held(path / LOCK):

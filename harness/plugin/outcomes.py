@@ -16,6 +16,8 @@ from bringup.harness.vmms.loader import LoadedVmm
 
 ATTEMPT = pytest.StashKey[Attempt]()
 """The attempt that a test makes."""
+HUNG_UP = "cannot send"
+"""What execnet says in a worker whose controller is gone."""
 
 
 @contextmanager
@@ -48,9 +50,18 @@ def _interruptions(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
-        if attempt := item.stash.get(ATTEMPT, None):
-            attempt.complete = False
+        _interrupted(item)
         raise
+    except OSError as error:
+        if not hasattr(item.config, "workerinput") or not str(error).startswith(HUNG_UP):
+            raise
+        _interrupted(item)
+        raise KeyboardInterrupt from error
+
+
+def _interrupted(item: pytest.Item) -> None:
+    if attempt := item.stash.get(ATTEMPT, None):
+        attempt.complete = False
 
 
 @contextmanager

@@ -29,7 +29,7 @@ USUAL = 512 * MIB
 POLL = 0.02
 """Seconds between two looks at the folder."""
 _LOCK = "lock"
-_SUFFIX = ".place"
+SUFFIX = ".place"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Places:
     def _queue(self, cpus: int, memory: int) -> tuple[Path, int]:
         with self._locked():
             ticket = max((place.ticket for place in self._living()), default=0) + 1
-            path = self.folder / f"{ticket:09}-{cpus}-{memory}{_SUFFIX}"
+            path = self.folder / f"{ticket:09}-{cpus}-{memory}{SUFFIX}"
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX)
         return path, fd
@@ -110,7 +110,7 @@ class Places:
     def _living(self) -> list[_Place]:
         """All places whose owners live; those of others are removed."""
         living = []
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             with suppress(FileNotFoundError):
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
@@ -124,5 +124,5 @@ class Places:
 
 
 def _parse(path: Path) -> _Place:
-    ticket, cpus, memory = path.name.removesuffix(_SUFFIX).split("-")
+    ticket, cpus, memory = path.name.removesuffix(SUFFIX).split("-")
     return _Place(int(ticket), int(cpus), int(memory))

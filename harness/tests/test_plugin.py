@@ -339,6 +339,7 @@ def test_a_killed_worker_leaves_nothing_and_its_record() -> None:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "unfinished: it was running when its process was killed" in row(output)
+    assert "left behind" not in output and not list(Path("bringup-out/latest/places").glob("*.place"))
     assert records(Start) and not records(End)
     gone()
 
