@@ -79,6 +79,7 @@ PROGRAMS = (
             "interrupts",
             "time",
             "mmio",
+            "ioapic",
             "apic",
             "a20",
             "endings",

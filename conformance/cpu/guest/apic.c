@@ -204,6 +204,28 @@ BEHAVIOUR(identification, "SDM vol. 3 10.4.6: CPUID.1:EBX[31:24] is the initial 
     expect_equal("CPUID's APIC ID", cpuid(1, 0).ebx >> 24, apic_read(APIC_ID) >> 24);
 }
 
+BEHAVIOUR(timer_deadline, "SDM vol. 3 10.5.4.1: with IA32_TSC_DEADLINE the timer interrupts when the TSC is there; the MSR is 0 then")
+{
+    enum { DEADLINE_VECTOR = 0x41 };
+    need_apic();
+    need(FEATURE_TSC_DEADLINE);
+    count_vector(DEADLINE_VECTOR);
+    apic_write(APIC_LVT_TIMER, TIMER_DEADLINE | DEADLINE_VECTOR);
+    asm volatile("mfence");
+    uint64_t deadline = rdtsc() + 2000000;
+    wrmsr(MSR_TSC_DEADLINE, deadline);
+    uint64_t armed = rdmsr(MSR_TSC_DEADLINE);
+    while (!vector_count[DEADLINE_VECTOR]) {
+        sti_hlt();
+        cli();
+    }
+    uint64_t now = rdtsc();
+    expect(armed == deadline || armed == 0, "the MSR is %llxh, expected %llxh", (unsigned long long)armed,
+           (unsigned long long)deadline);
+    expect(now >= deadline, "the interrupt came %llu ticks early", (unsigned long long)(deadline - now));
+    expect_equal("IA32_TSC_DEADLINE behind", rdmsr(MSR_TSC_DEADLINE), 0);
+}
+
 BEHAVIOUR(global_disable, "SDM vol. 3 10.4.3: IA32_APIC_BASE bit 11 clear takes the APIC out of CPUID")
 {
     need_apic();

@@ -135,3 +135,34 @@ BEHAVIOUR(pit_wakes_in_time, "8254 mode 0, SDM vol. 2 HLT: HLT ends when the cou
     expect(passed * 100ull >= PM_HZ / 50 * (100ull - PERCENT), "HLT ended after %u PM ticks, expected %u",
            (unsigned)passed, PM_HZ / 50);
 }
+
+BEHAVIOUR(tsc_disabled, "SDM vol. 2 RDTSC, RDTSCP: with CR4.TSD they are #GP(0) at CPL 3, and work at CPL 0")
+{
+    need(FEATURE_TSC);
+    expect_none(CATCH_USER(asm volatile("rdtsc" : : : "eax", "edx")));
+    set_cr4(get_cr4() | CR4_TSD);
+    expect_fault(CATCH_USER(asm volatile(MARK "1: rdtsc" : : : "eax", "edx")), GP, 0);
+    expect_none(CATCH(rdtsc()));
+    if (has(FEATURE_RDTSCP))
+        expect_fault(CATCH_USER(asm volatile(MARK "1: rdtscp" : : : "eax", "ecx", "edx")), GP, 0);
+}
+
+/* Counter 2 through port 61h: bit 0 is its gate, bit 5 its OUT. */
+BEHAVIOUR(pit_counter_2, "8254 data sheet, mode 0 and GATE: without its gate counter 2 stands still")
+{
+    outb(0x61, inb(0x61) & 0xfc);
+    outb(0x43, 0xb0);
+    outb(0x42, 0xff);
+    outb(0x42, 0xff);
+    pit_wait(3000);
+    outb(0x43, 0x80);
+    unsigned low = inb(0x42), closed = low | (unsigned)inb(0x42) << 8;
+    outb(0x61, (inb(0x61) & 0xfc) | 1);
+    pit_wait(3000);
+    outb(0x43, 0x80);
+    low = inb(0x42);
+    unsigned open = low | (unsigned)inb(0x42) << 8;
+    outb(0x61, inb(0x61) & 0xfc);
+    expect_equal("the counter with its gate closed", closed, 0xffff);
+    expect(open != 0xffff, "the counter stands still with its gate open");
+}

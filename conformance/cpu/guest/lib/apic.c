@@ -97,13 +97,13 @@ void apic_reset(void)
     for (unsigned i = 0; anything(APIC_ISR) && i < 256; i++)
         apic_write(APIC_EOI, 0);
     if (anything(APIC_IRR)) {
-        for (unsigned vector = 0x20; vector < 256; vector++)
-            handle(vector, drain);
+        for (unsigned vector = 0; vector < 256; vector++)
+            handle(vector, drain); /* the first 32 too: not every APIC refuses to send them */
         sti();
         for (volatile unsigned i = 0; i < 1000; i++)
             ;
         cli();
-        for (unsigned vector = 0x20; vector < 256; vector++)
+        for (unsigned vector = 0; vector < 256; vector++)
             handle(vector, NULL);
     }
     apic_write(APIC_ESR, 0);
