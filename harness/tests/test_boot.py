@@ -153,5 +153,5 @@ def test_media_that_are_not_there_are_one_line(
 
 
 def test_more_vcpus_than_the_vmm_has(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("", monkeypatch, "--cpus=200") == 3
-    assert "fake does not offer 200 vCPUs (at most" in capfd.readouterr().err
+    assert run("", monkeypatch, "--cpus=255") == 3
+    assert "fake does not offer 255 vCPUs (at most" in capfd.readouterr().err
