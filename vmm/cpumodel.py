@@ -57,7 +57,7 @@ _OURS = frozenset(
     {"DE", "PSE", "TSC", "MSR", "PAE", "MCE", "APIC", "SEP", "MTRR", "PGE", "MCA", "PAT", "PSE36", "MONITOR", "PCID",
      "TSC_DEADLINE", "XSAVE", "HYPERVISOR", "ARAT", "FSGSBASE", "SMEP", "SMAP", "INVPCID", "UMIP", "ARCH_CAPABILITIES",
      "SYSCALL", "NX", "PDPE1GB", "RDTSCP", "LM", "INVARIANT_TSC", "ZERO_FCS_FDS", "XSAVEOPT", "XSAVEC", "XGETBV1",
-     "XSAVES"}
+     "XSAVES", "X2APIC"}
 )  # fmt: skip
 # What the processor has the host's instructions do (beyond x86-64-v2): a model cannot have what the host lacks.
 _BY_THE_HOST = ("PCLMULQDQ", "AESNI", "AVX", "F16C", "FMA", "AVX2", "SHA")

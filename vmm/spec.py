@@ -19,7 +19,7 @@ DEFAULT_SEED = 0x6272_696E_6775_7021
 DEFAULT_RTC = 1798761600
 
 # Instructions of a vCPU's turn when there are several: docs/architecture.md, "Several vCPUs".
-DEFAULT_SLICE = 50_000
+DEFAULT_SLICE = 10_000
 
 MEMORY_MINIMUM = 2 * MIB
 MEMORY_MAXIMUM = 256 * GIB

@@ -29,10 +29,11 @@ static inline uint64_t min64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* STI blocks an NMI too, as it may (SDM vol. 3, table 25-3). */
 static inline bool takes_nmi(const struct vcpu *vcpu)
 {
     return !vcpu->injecting && !vcpu->accel->trap_pending(vcpu) &&
-           !(vcpu->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI));
+           !(vcpu->accel->interruptibility(vcpu) & (BLOCKED_BY_MOV_SS | BLOCKED_BY_STI | BLOCKED_BY_NMI));
 }
 
 /* However many come while one waits, they are one (SDM vol. 3, 6.7.1). */

@@ -314,7 +314,8 @@ uint32_t vmx_due(struct processor *cpu)
         return REASON_MONITOR_TRAP_FLAG;
     if (vmx->active.pin & PIN_PREEMPTION_TIMER && count >= vmx->timer_end)
         return REASON_PREEMPTION_TIMER;
-    if (vmx->active.primary & PRIMARY_NMI_WINDOW_EXITING && !(blocking & (BLOCKING_BY_NMI | BLOCKING_BY_MOV_SS)))
+    if (vmx->active.primary & PRIMARY_NMI_WINDOW_EXITING &&
+        !(blocking & (BLOCKING_BY_NMI | BLOCKING_BY_MOV_SS | BLOCKING_BY_STI)))
         return REASON_NMI_WINDOW;
     if (vmx->active.primary & PRIMARY_INTERRUPT_WINDOW_EXITING && cpu->s.system_flags & RFLAGS_IF &&
         !(blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)))
