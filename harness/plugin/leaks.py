@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bringup.harness.machine.folder import LOCK, PREFIX, base
+from bringup.harness.plugin import options
 from bringup.harness.plugin.run import MARK, PLACES, PluginRun
 from bringup.harness.schedule.tokens import SUFFIX
 
@@ -21,7 +22,7 @@ PATIENCE = 5.0
 
 def check(session: pytest.Session, run: PluginRun) -> None:
     """Makes the session fail when something of its run is left, and says what."""
-    if run.config.getoption("keep_on_failure"):
+    if options.get(run.config, "keep-on-failure"):
         return
     deadline = time.monotonic() + PATIENCE
     while left := [*processes(run.folder.name), *files(run.folder)]:

@@ -38,7 +38,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
             for vmm in vmms(config)
         ]  # fmt: skip
         metafunc.parametrize(("guest", "vmm"), pairs, indirect=True, ids=[pair_id(*pair) for pair in pairs])
-        repeats = config.getoption("repeat")
+        repeats = options.get(config, "repeat")
         if repeats > 1:
             metafunc.fixturenames.append("_repeat")
             metafunc.parametrize("_repeat", range(repeats), ids=[f"{n + 1}of{repeats}" for n in range(repeats)])
@@ -62,13 +62,13 @@ def pair_id(guest: Guest, vmm: LoadedVmm) -> str:
 
 def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list[Guest]:
     """Those that the command line asks for, and of them those that the test is for."""
-    wanted = config.getoption("guest")
-    tags = [*(config.getoption("tag") or ()), *([tag] if tag else [])]
+    wanted = options.get(config, "guest")
+    tags = [*(options.get(config, "tag") or ()), *([tag] if tag else [])]
     try:
         if wanted:
             found = [guest for name in wanted for guest in _named(name)]
         else:
-            tier = config.getoption("tier") or DEFAULT_TIER
+            tier = options.get(config, "tier") or DEFAULT_TIER
             found = [guest for guest in map(loader.load, loader.names()) if guest.definition.tier <= tier]
     except loader.GuestError as error:
         raise pytest.UsageError(f"--guest: {error}") from None
@@ -92,7 +92,7 @@ def _named(name: str) -> list[Guest]:
 def vmms(config: pytest.Config) -> list[LoadedVmm]:
     """The VMMs that the command line asks for."""
     try:
-        found = [load_vmm(name) for name in config.getoption("vmm") or [DEFAULT_VMM]]
+        found = [load_vmm(name) for name in options.get(config, "vmm") or [DEFAULT_VMM]]
     except VmmError as error:
         raise pytest.UsageError(f"--vmm: {error}") from None
     return list({vmm.name: vmm for vmm in found}.values())
@@ -132,8 +132,8 @@ def command(item: pytest.Item) -> list[str]:
     place = path.relative_to(here) if path.is_relative_to(here) else path
     words = ["pytest", f"{place}::{item.nodeid.partition('::')[2]}"]
     for option in ("guest", "vmm"):
-        words += [f"--{option}={value}" for value in config.getoption(option) or ()]
-    if (seed := config.getoption("seed")) is not None:
+        words += [f"--{option}={value}" for value in options.get(config, option) or ()]
+    if (seed := options.get(config, "seed")) is not None:
         words.append(f"--seed={seed}")
     return words
 

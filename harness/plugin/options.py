@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,48 +24,78 @@ MARKERS = (
     "vmms(needs=()): the test is run on every --vmm; `needs` names capabilities of its file, without which it skips",
 )
 OURS = frozenset({"guests", "vmms"})
+GROUP = ("bringup", "guests on VMMs (bringup)")
+SIGNS = ("--vmm", "--guest", "--bringup-")
+"""Beginnings of options that tell a run of guests."""
 CI_TIER = 2
 """Guests up to this tier have media that anybody can fetch."""
 
 
+def _options() -> dict[str, dict[str, Any]]:
+    """By name; each is there as `--bringup-NAME`, too."""
+    return {
+        "guest": {
+            "action": "append",
+            "metavar": "NAME",
+            "help": "a guest: a name, a glob, a TOML file; again for more",
+        },
+        "tag": {"action": "append", "metavar": "TAG", "help": "only guests with this tag; again for more"},
+        "tier": {"type": int, "choices": (1, 2, 3), "help": "only guests up to this tier (2)"},
+        "vmm": {"action": "append", "metavar": "NAME", "help": "a VMM: a name, a TOML file; again for more (bringup)"},
+        "output-dir": {"type": Path, "metavar": "FOLDER", "help": "of records and bundles (bringup-out/)"},
+        "keep-on-failure": {
+            "action": "store_true",
+            "help": "hold the machine of a failed attempt, for bringup attach (without -n)",
+        },
+        "repeat": {"type": _positive, "default": 1, "metavar": "N", "help": "run each test of guests N times"},
+        "seed": {"type": int, "metavar": "N", "help": "of the machines' random numbers"},
+        "offline": {"action": "store_true", "help": "fetch no media: a guest without them skips"},
+        "mirror": {
+            "action": "append",
+            "metavar": "URL",
+            "help": "a Debian mirror in place of the machine's apt; twice: security",
+        },
+        "keyring": {"type": Path, "metavar": "FILE", "help": "keys of that mirror"},
+        "require-media": {
+            "action": "store_true",
+            "help": "a guest whose media cannot be had fails in place of skipping",
+        },
+    }
+
+
 def add(parser: pytest.Parser) -> None:
-    """Adds our options."""
-    group = parser.getgroup("bringup", "guests on VMMs (bringup)")
-    group.addoption(
-        "--guest", action="append", metavar="NAME", help="a guest: a name, a glob, a TOML file; again for more"
-    )
-    group.addoption("--tag", action="append", metavar="TAG", help="only guests with this tag; again for more")
-    group.addoption("--tier", type=int, choices=(1, 2, 3), help="only guests up to this tier (2)")
-    group.addoption(
-        "--vmm", action="append", metavar="NAME", help="a VMM: a name or a TOML file; again for a matrix (bringup)"
-    )
-    group.addoption(
-        "--output-dir", type=Path, metavar="FOLDER", help="where runs leave records and bundles (bringup-out/)"
-    )
-    group.addoption(
-        "--keep-on-failure",
-        action="store_true",
-        help="hold the machine of a failed attempt, for bringup attach (without -n)",
-    )
-    group.addoption("--repeat", type=_positive, default=1, metavar="N", help="run each test of guests N times")
-    group.addoption("--seed", type=int, metavar="N", help="of the machines' random numbers")
-    group.addoption("--offline", action="store_true", help="fetch no media: a guest without them skips")
-    group.addoption(
-        "--mirror",
-        action="append",
-        metavar="URL",
-        help="a Debian mirror in place of the machine's apt; twice: security",
-    )
-    group.addoption("--keyring", type=Path, metavar="FILE", help="keys of that mirror")
-    group.addoption(
-        "--require-media", action="store_true", help="a guest whose media cannot be had fails in place of skipping"
-    )
+    """Adds our options and ini values. The short names only as far as this command line has them: a project with an
+    option --seed of its own must not fail because bringup is installed, too."""
+    group = parser.getgroup(*GROUP)
+    words = {word.partition("=")[0] for word in sys.argv}
+    concerned = any("conformance" in word or word.startswith(SIGNS) for word in words)
+    for name, about in _options().items():
+        group.addoption(f"--bringup-{name}", dest=_dest(name), **{**about, "help": argparse.SUPPRESS})
+        if concerned and f"--{name}" in words:
+            group.addoption(f"--{name}", dest=_dest(name), **about)
     parser.addini("bringup_keep_runs", "how many runs are kept in the output folder (20)", default="")
     parser.addini(
         "bringup_require_media",
         "as --require-media: true, false, or ci (the default): with CI=true, for guests whose media anybody can fetch",
         default="ci",
     )
+
+
+def add_short_names(parser: pytest.Parser) -> None:
+    """Once conftest.py files have added theirs: the short names that are free."""
+    group = parser.getgroup(*GROUP)
+    for name, about in _options().items():
+        with suppress(ValueError, argparse.ArgumentError):  # it is ours since `add`, or the project's
+            group.addoption(f"--{name}", dest=_dest(name), **about)
+
+
+def _dest(name: str) -> str:
+    return f"bringup_{name.replace('-', '_')}"
+
+
+def get(config: pytest.Config, name: str) -> Any:
+    """The value of an option of ours, by its name."""
+    return config.getoption(_dest(name))
 
 
 def _positive(text: str) -> int:
@@ -81,7 +114,7 @@ def output(config: pytest.Config) -> Path:
     """The output folder."""
     from bringup.harness.session import OUTPUT
 
-    given: Path | None = config.getoption("output_dir")
+    given: Path | None = get(config, "output-dir")
     return (given or OUTPUT).absolute()
 
 
@@ -97,7 +130,7 @@ def keep(config: pytest.Config) -> int:
 
 def requires_media(config: pytest.Config, guest: Guest) -> bool:
     """Does a guest without its media fail? UsageError: the ini value is wrong."""
-    if config.getoption("require_media"):
+    if get(config, "require-media"):
         return True
     match config.getini("bringup_require_media"):
         case "true":
@@ -115,11 +148,12 @@ def media(config: pytest.Config) -> Media:
     """Where the options have media from."""
     from bringup.harness.media import options
 
-    return options.media(config.option)
+    names = ("offline", "mirror", "keyring")
+    return options.media(argparse.Namespace(**{name: get(config, name) for name in names}))
 
 
 def concerns_us(config: pytest.Config) -> bool:
     """Is this a run of guests? Asked before anything is collected, so by the command line."""
-    return bool(config.getoption("vmm") or config.getoption("guest")) or any(
+    return bool(get(config, "vmm") or get(config, "guest")) or any(
         "conformance" in argument for argument in config.args
     )

@@ -107,8 +107,8 @@ class PluginRun:
                 self.folder,
                 command=tuple(sys.argv) if self.is_controller else (),
                 worker=self.worker,
-                seed=self.config.getoption("seed"),
-                keep_on_failure=self._announce if self.config.getoption("keep_on_failure") else None,
+                seed=options.get(self.config, "seed"),
+                keep_on_failure=self._announce if options.get(self.config, "keep-on-failure") else None,
                 reserve=Places(self.folder / PLACES, self.capacity).reserve,
             )
         return self.session

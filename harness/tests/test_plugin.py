@@ -17,7 +17,7 @@ import pytest
 
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.plugin.leaks import processes
-from bringup.harness.records.schema import End, MachineStarted, Record, Start
+from bringup.harness.records.schema import End, MachineStarted, Record, Run, Start
 from bringup.harness.records.writer import read_run
 
 TEST = """\
@@ -293,6 +293,27 @@ def test_a_project_without_guests_sees_nothing(here: Path) -> None:
     assert done.returncode == 0
     assert "guests on VMMs" not in done.stdout and "records:" not in done.stdout
     assert not Path("bringup-out").exists()
+
+
+OPTIONS = """\
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=5)
+    parser.addoption("--tag")
+"""
+
+
+def test_a_project_s_own_options_win(project: Path) -> None:
+    Path("conftest.py").write_text(OPTIONS)
+    plain = "def test_plain(request): assert request.config.getoption('seed') == 3\n"
+    Path("test_plain.py").write_text(plain)
+    start = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run([*start, "--seed=3", "test_plain.py"], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run("test_guests.py", "--bringup-seed=9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--bringup-" not in subprocess.run([*start, "--help"], capture_output=True, text=True).stdout
+    [first] = [record for record in records(Run) if isinstance(record, Run)]
+    assert first.seed == 9
 
 
 def test_a_project_without_guests_pays_nothing(here: Path) -> None:
