@@ -6,6 +6,7 @@ Every default is fixed, so that two runs of the same command are equal to the la
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -116,10 +117,10 @@ def parse_cpus(text: str) -> int:
 
 def parse_slice(text: str) -> int:
     """Instructions of a vCPU's turn."""
-    count = parse_count(text)
-    if count > SLICE_MAXIMUM:
-        raise SpecError(f"not between 1 and {SLICE_MAXIMUM}")
-    return count
+    with suppress(SpecError):
+        if (count := parse_count(text)) <= SLICE_MAXIMUM:
+            return count
+    raise SpecError(f"not a number of instructions from 1 to {SLICE_MAXIMUM}")
 
 
 def parse_seed(text: str) -> int:

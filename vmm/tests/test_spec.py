@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.vmm import spec
+from bringup.vmm.machine import Machine
 from bringup.vmm.spec import MIB, MachineSpec, SpecError
 
 
@@ -94,3 +95,25 @@ def test_any_text_is_a_value_or_an_error(text: str) -> None:
             assert parse(text) >= 0
         except SpecError as error:
             assert "\n" not in str(error)
+
+
+def test_vcpus_and_their_turns() -> None:
+    assert (spec.parse_cpus("1"), spec.parse_cpus("254")) == (1, 254)
+    assert (spec.parse_slice("1"), spec.parse_slice("10K")) == (1, 10_000)
+
+
+@pytest.mark.parametrize("text", ["0", "255", "1000", "-1", "two", ""])
+def test_vcpus_that_cannot_be(text: str) -> None:
+    with pytest.raises(SpecError):
+        spec.parse_cpus(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "5G", "4294967296", "long", ""])
+def test_turns_that_cannot_be(text: str) -> None:
+    with pytest.raises(SpecError, match="not a number of instructions from 1 to 4294967295"):
+        spec.parse_slice(text)
+
+
+def test_a_model_without_a_local_apic_is_alone() -> None:
+    with pytest.raises(SpecError, match="2 vCPUs: CPU model '486' has no local APIC, so there can be 1"):
+        Machine(MachineSpec(cpus=2, cpu="486"))

@@ -9,6 +9,8 @@
 #include "chips.h"
 #include "map.h"
 
+#define CPUS 3
+
 static uint64_t state;
 
 static uint64_t random64(void) /* splitmix64 */
@@ -86,12 +88,12 @@ static void access_once(struct board *board, uint64_t now, uint64_t step)
         break;
     case 6:
         size = 1u << below(4);
-        board_memory_read(board, 0, address(), bytes, size, now);
+        board_memory_read(board, below(CPUS), address(), bytes, size, now);
         break;
     case 7 ... 8:
         size = 1u << below(4);
         wide = value();
-        board_memory_write(board, 0, address(), &wide, size, now);
+        board_memory_write(board, below(CPUS), address(), &wide, size, now);
         break;
     case 9:
         for (size_t i = 0; i < sizeof bytes; i++)
@@ -101,18 +103,22 @@ static void access_once(struct board *board, uint64_t now, uint64_t step)
         board_debug_output(board, bytes, NULL, below(sizeof bytes));
         break;
     case 10: {
-        static const uint32_t msrs[] = {LAPIC_MSR_BASE, LAPIC_MSR_TSC_DEADLINE, LAPIC_MSR_TSC_DEADLINE, 0x800};
+        static const uint32_t msrs[] = {LAPIC_MSR_BASE, LAPIC_MSR_TSC_DEADLINE, 0x800, 0x800};
         uint32_t index = msrs[below(4)];
+        index += index == 0x800 ? below(0x40) : 0; /* x2APIC mode */
+        uint64_t base = MAP_LAPIC | LAPIC_BASE_ENABLE | (below(2) ? LAPIC_BASE_X2APIC : 0);
         if (below(2))
-            board_msr_write(board, 0, index, below(8) ? value() : MAP_LAPIC | LAPIC_BASE_ENABLE, now, now + value());
+            board_msr_write(board, below(CPUS), index, below(8) ? value() : base, now, now + value());
         else
-            board_msr_read(board, 0, index, &wide, now, now);
-        board_set_cr8(board, 0, below(16));
+            board_msr_read(board, below(CPUS), index, &wide, now, now);
+        board_set_cr8(board, below(CPUS), below(16));
         break;
     }
     default:
         board_take_event(board, &detail);
-        board_take_nmi(board, 0);
+        board_take_signal(board, below(CPUS), bytes);
+        board_waits_for_startup(board, below(CPUS));
+        board_take_nmi(board, below(CPUS));
         if (below(16) == 0)
             board_nmi(board);
         if (below(16) == 0)
@@ -124,13 +130,13 @@ static void access_once(struct board *board, uint64_t now, uint64_t step)
 
 int main(int argc, char **argv)
 {
-    struct machine_config config = {.memory_bytes = 1 << 20, .cpus = 1, .debug_exit = 1, .cpuid_count = 1};
+    struct machine_config config = {.memory_bytes = 1 << 20, .cpus = CPUS, .debug_exit = 1, .cpuid_count = 1};
     uint64_t accesses = argc > 2 ? strtoull(argv[2], NULL, 0) : 100000, now = 0;
 
     state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
     config.rtc_seconds = (int64_t)value();
     config.memory_bytes = value();
-    config.cpuid[0] = (struct cpuid_leaf){.leaf = 1, .ecx = 1 << 24};
+    config.cpuid[0] = (struct cpuid_leaf){.leaf = 1, .ecx = 1 << 24 | 1 << 21};
     struct board *board = board_create(&config);
     if (!board)
         return 2;
@@ -141,8 +147,8 @@ int main(int argc, char **argv)
             board_advance(board, now);
             require(board_deadline(board) > now, "a deadline lies in the past", step);
         }
-        if (board_interrupt_pending(board, 0) && below(3))
-            board_interrupt_acknowledge(board, 0, now);
+        if (board_interrupt_pending(board, below(CPUS)) && below(3))
+            board_interrupt_acknowledge(board, below(CPUS), now);
         uint64_t oldest;
         size_t unread = board_output_pending(board, &oldest);
         require(unread <= 5 * 65536, "output grows without bound", step);
