@@ -88,14 +88,6 @@ PROGRAMS = (
 )
 
 
-def program(name: str) -> Program:
-    """The program of this name; ImageError names the known ones when there is none."""
-    for candidate in PROGRAMS:
-        if candidate.name == name:
-            return candidate
-    raise ImageError(f"no guest program is called {name!r}; there are {', '.join(each.name for each in PROGRAMS)}")
-
-
 def build(program: Program, output: Path) -> None:
     """Compiles and links an image: an ELF file of 32 bits, as multiboot loaders want it, with a 64-bit program too."""
     with tempfile.TemporaryDirectory(dir=output.parent) as temporary:

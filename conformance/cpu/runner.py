@@ -89,7 +89,10 @@ class Runner:
         with self._start(f"run={behaviour.name}") as machine:
             reader = Reader()
             for result in _results(machine, reader):
-                return result
+                if result.name == behaviour.name:
+                    return result
+            if reader.begun != behaviour.name or reader.ending != behaviour.ending:
+                return Result(behaviour.name, Verdict.DIED, f"it did not come to its end: {machine.ending}")
             if machine.ending is None:
                 return Result(behaviour.name, Verdict.DIED, f"the machine did not end, expected {behaviour.ending}")
             kind = machine.ending.kind

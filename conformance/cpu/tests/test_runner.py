@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,16 @@ def test_an_unknown_behaviour_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert ending.value.code == 2
     error = capsys.readouterr().err
     assert "--run: no behaviour is called magic.*" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["endings.triple_fault", "endings.power_off"])
+def test_a_machine_that_dies_before_the_program_has_passed_nothing(name: str, tmp_path: Path) -> None:
+    """It ends as the behaviour wants, and has not run it."""
+    stand_in = Path(__file__).parents[3] / "harness" / "tests" / "fake_machine.py"
+    text = load("bringup").text
+    text = re.sub(r"^command = .*$", f'command = ["{sys.executable}", "{stand_in}"]', text, flags=re.MULTILINE)
+    text = re.sub(r"^\[control\]\n(.+\n)+", "", text, flags=re.MULTILINE)  # it speaks no QMP
+    path = tmp_path / "fake.toml"
+    path.write_text(text + '\n[environment]\nFAKE = "falls"\n')
+    [result] = Runner(load(str(path))).run([name])
+    assert result.verdict is Verdict.DIED and result.why.startswith("it did not come to its end: ")
