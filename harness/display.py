@@ -32,6 +32,8 @@ class Display:
         self._live: Live | None = None
         self._marks: list[str] = []
         self._line = ""
+        self._held: list[str] = []
+        """Lines of rungs that wait for the end of the guest's."""
         self._started = moment().host
 
     def __enter__(self) -> Self:
@@ -45,6 +47,7 @@ class Display:
     ) -> None:
         if self._line:
             self.say("\n")
+        self._tell()
         if self._live:
             self._live.__exit__(kind, error, trace)
 
@@ -54,9 +57,11 @@ class Display:
             file.write(text)
             file.flush()
         if not self._live:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            self._line = "" if text.endswith("\n") else "..." if text else self._line
+            if self._held and "\n" in text:
+                line, _, text = text.partition("\n")
+                self._write(f"{line}\n")
+                self._tell()
+            self._write(text)
             return
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
@@ -73,15 +78,28 @@ class Display:
         """A rung is reached."""
         self._marks.append(_position(moment, self._started))
         if not self._live:
-            start = "\n" if self._line and _one_file(sys.stdout, sys.stderr) else ""
-            print(f"{start}[{index + 1}/{len(self._rungs)}] {rung.id}: {self._marks[-1]}", file=sys.stderr, flush=True)
+            self._held.append(f"[{index + 1}/{len(self._rungs)}] {rung.id}: {self._marks[-1]}")
+            if not (self._line and _one_file(sys.stdout, sys.stderr)):  # the guest's line stays whole
+                self._tell()
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if text:
+            self._line = text.rpartition("\n")[2]
+
+    def _tell(self) -> None:
+        """Says which rungs were reached, on standard error."""
+        for line in self._held:
+            print(line, file=sys.stderr, flush=True)
+        self._held.clear()
 
     def _draw(self) -> Text:
         text = Text(self._line + "\n" if self._line else "", overflow="ellipsis", no_wrap=True)
         text.append(f"{escape(self._title)}  {_position(self._moment(), self._started)}\n", style="bold")
         for index, rung in enumerate(self._rungs):
             if index < len(self._marks):
-                text.append(f"  ✓ {rung.id:<16} {self._marks[index]}\n", style="green")
+                text.append(f"  ✓ {rung.id:<13} {self._marks[index]}\n", style="green")
             elif index == len(self._marks):
                 text.append(f"  … {rung.id}\n", style="yellow")
             else:
@@ -98,7 +116,7 @@ def _one_file(one: TextIO, other: TextIO) -> bool:
 
 
 def _position(moment: Moment, started: float) -> str:
-    parts = [f"{moment.host - started:6.1f} s"]
+    parts = [f"{moment.host - started:6.1f} host s"]
     if moment.guest_ns is not None:
         parts.append(f"{moment.guest_ns / SECOND:8.3f} guest s")
     if moment.instructions is not None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bringup.harness import cpuinfo, host, kvm
 from bringup.harness.calibration import CAP, calibrate
@@ -49,7 +50,13 @@ def _doctor(_: argparse.Namespace) -> int:
         table.add_row(MARKS[finding.good], finding.what, finding.answer)
         if finding.advice and finding.good is not True:
             table.add_row("", "", f"[dim]{finding.advice}[/dim]")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(table)
+    else:  # one line for one thing, for grep
+        for finding in findings:
+            advice = f" ({finding.advice})" if finding.advice and finding.good is not True else ""
+            print(f"{Text.from_markup(MARKS[finding.good])} {finding.what}: {finding.answer}{advice}")
     return 1 if any(finding.good is False for finding in findings) else 0
 
 

@@ -61,6 +61,24 @@ def test_off_a_terminal_the_guest_s_text_is_left_whole(capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out == "Linux version 6.1\n# \n" == transcript.getvalue()
     assert err.splitlines() == [
-        "[1/2] kernel:    0.5 s     0.001 guest s            1,234 instructions",
-        "[2/2] shell:   61.5 s",
+        "[1/2] kernel:    0.5 host s     0.001 guest s            1,234 instructions",
+        "[2/2] shell:   61.5 host s",
     ]
+
+
+def test_in_one_file_rungs_stand_between_the_guest_s_lines() -> None:
+    program = """
+from bringup.guests.definition import Rung
+from bringup.harness.display import Display
+from bringup.harness.limits import Moment
+rungs = (Rung(id="kernel", text="Linux"), Rung(id="shell", text="#"))
+with Display("tiny on fake", rungs, lambda: Moment(None, None, 0.0)) as display:
+    display.say("Linux ver")
+    display.reached(rungs[0], 0, Moment(None, None, 1.0))
+    display.say("sion 6.1\\nnext line\\n# ")
+    display.reached(rungs[1], 1, Moment(None, None, 2.0))
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.stdout.splitlines() == [
+        "Linux version 6.1", "[1/2] kernel:    1.0 host s", "next line", "# ", "[2/2] shell:    2.0 host s",
+    ]  # fmt: skip

@@ -26,6 +26,7 @@ def test_this_host_is_good_enough(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for what in ("processor", "memory", "disk", "/dev/kvm", "VMM bringup", "VMM qemu", "packages"):
         assert what in out
+    assert len([line for line in out.splitlines() if line.startswith("yes VMM bringup: bringup ")]) == 1
 
 
 def test_an_old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
