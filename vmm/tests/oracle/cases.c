@@ -399,6 +399,8 @@ static void plant_areas(struct making *m)
     const struct oracle_form *form = m->form;
     uint64_t *gpr = m->test->state.gpr, linear = form->operand == 2 ? operand_linear(m) : 0;
     uint64_t mask = with_avx ? 7 : 3;
+    if (form->map == MAP_VEX && form->opcode == 0xae && form->reg == 2)
+        plant(m, linear, operand_mxcsr(m->random), 4);
     if (is_0f(m, 0xae, 0xae)) {
         if (form->reg >= 4) {
             gpr[RAX] &= one_in(m, 2) ? mask : mask | 8; /* a component that neither side has in XCR0 */

@@ -274,6 +274,13 @@ static bool is_state(const struct oracle_form *form)
                                   (form->opcode == 0xdd && (form->reg == 4 || form->reg == 6)));
 }
 
+/* BOUND, far pointers, FXSAVE's and XSAVE's areas: an operand that is read or written in several accesses. */
+static bool in_parts(const struct oracle_form *form)
+{
+    unsigned o = form->opcode;
+    return form->map == MAP_ONE ? o == 0x62 : form->map == MAP_0F && (o == 0xae || o == 0xb2 || o == 0xb4 || o == 0xb5);
+}
+
 /* The order of faults within one instruction that makes several accesses is each processor's own. */
 static bool order_differs(const struct oracle_form *form, unsigned ours, unsigned host, bool wraps)
 {
@@ -300,6 +307,8 @@ static bool order_differs(const struct oracle_form *form, unsigned ours, unsigne
         return true; /* at the end of the 4 GiB of a flat segment */
     if ((form->map == MAP_0F || form->map == MAP_VEX) && o == 0xf7)
         return ours == ORACLE_DONE || host == VECTOR_PF; /* MASKMOVDQU, MASKMOVQ without a byte to store: faults are the processor's choice */
+    if (in_parts(form) && (ours == VECTOR_GP || ours == VECTOR_SS) && host == VECTOR_PF)
+        return true; /* the limit of the whole operand first, or one part after the other */
     return form->map == MAP_ONE && (o == 0x63 || o == 0xa6 || o == 0xa7 || o == 0xca || o == 0xcb || o == 0xcf ||
                                     o == 0x9a || o == 0xe8 || o == 0xff || o == 0xc4 || o == 0xc5 ||
                                     is_state(form));

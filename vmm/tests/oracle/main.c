@@ -166,17 +166,18 @@ static void run_list(const uint32_t *list, unsigned count, uint64_t *random, dou
     }
 }
 
-/* Every form once a round, those that do not exist in every eighth. */
+/* Every form once a round, those that do not exist in every eighth; the first round is run whole. */
 static void run_rounds(uint32_t *list, uint64_t *random)
 {
     double start = now();
-    for (bool first = true; first || now() - start < order.seconds; first = false) {
+    double until = start + (order.rounds ? PATIENCE : order.seconds);
+    while (order.rounds ? report.rounds < order.rounds && now() < until : !report.rounds || now() < until) {
         unsigned count = 0;
         for (uint32_t i = 0; i < form_count; i++)
             if (!forms[i].away && (forms[i].known || (i + report.rounds) % 8 == 0))
                 list[count++] = i;
         shuffle(list, count, random);
-        run_list(list, count, random, first ? start + PATIENCE : start + order.seconds);
+        run_list(list, count, random, report.rounds ? until : start + PATIENCE);
         report.rounds++;
     }
     report.seconds = now() - start;
@@ -240,7 +241,7 @@ int main(void)
     for (uint32_t i = 0; i < form_count; i++)
         tallies[i].form = i;
     report.forms = form_count;
-    if (order.seconds > 0) {
+    if (order.seconds > 0 || order.rounds) {
         run_all();
         give(&report, sizeof report);
         give(forms, form_count * sizeof *forms);

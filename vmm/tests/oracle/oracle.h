@@ -78,8 +78,9 @@ struct oracle_tally {
 /* What `oracle` is told on its standard input, after a struct machine_config. */
 struct oracle_order {
     uint64_t seed;
-    double seconds;      /* 0: `cases` follow, each is run alone and answered by two results */
-    uint64_t cases;
+    double seconds;      /* how long, unless `rounds` says how often; both 0: `cases` follow */
+    uint64_t rounds;     /* so many, however long they take: the same cases on every host */
+    uint64_t cases;      /* each is run alone and answered by two results */
     uint32_t same_vendor; /* undefined flags and the vendors' differences are compared too */
     uint32_t worker;
     uint32_t spoil;       /* for the oracle's own tests: the interpreter's ADD is wrong in a bit of RAX */

@@ -136,12 +136,16 @@ class Oracle:
         order = types().new("struct oracle_order *", {"same_vendor": self.same_vendor, **fields})
         return self.config + bytes(types().buffer(order))
 
-    def run(self, seed: int, seconds: float, workers: int, attempts: int = 0, spoil: bool = False) -> Report:
-        """Runs every form at least once in each worker; at least that long."""
+    def run(
+        self, seed: int, seconds: float, workers: int, attempts: int = 0, spoil: bool = False, rounds: int = 0
+    ) -> Report:
+        """Runs every form at least once in each worker; at least that long, or `rounds` times."""
         start = time.monotonic()
 
         def work(worker: int) -> bytes:
-            order = self._order(seed=seed, seconds=seconds, worker=worker, attempts=attempts, spoil=spoil)
+            order = self._order(
+                seed=seed, seconds=seconds, rounds=rounds, worker=worker, attempts=attempts, spoil=spoil
+            )
             done = subprocess.run(
                 [self.program], input=order, capture_output=True, timeout=seconds + 600, env=environment()
             )
