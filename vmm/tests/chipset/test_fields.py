@@ -18,6 +18,7 @@ CHIPS = [
     "pci",
     "system_control",
     "debug_port",
+    "vga",
     "chips",
 ]
 
