@@ -17,6 +17,7 @@ CHIPS = [
     "i8042",
     "pci",
     "system_control",
+    "dma",
     "debug_port",
     "vga",
     "chips",
