@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from .bounded import width
 from .typed_toml import Path, WrongKeyError
 
-NAME = r"^[a-z0-9][a-z0-9._-]*$"
+NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
 Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
 Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]

@@ -165,7 +165,7 @@ def line(text: str) -> int:
         ('title = "A guest"', "title = 7", 1, "title: expected `str`, got `int`"),
         ("tier = 1", "tier = 4", 4, "tier: expected `int` <= 3"),
         ("tier = 1", "tier = true", 4, "tier: expected `int`, got `bool`"),
-        ("tier = 1", 'tier = 1\nfamily = "plan9"', 5, "family: 'plan9' is not known; known are linux"),
+        ("tier = 1", 'tier = 1\nfamily = "amiga"', 5, "family: 'amiga' is not known; known are .{0,200}linux"),
         ('"i386"', '"arm"', 3, "architecture: invalid enum value 'arm'"),
         ('["linux"]', '["linux", "a b"]', 5, r"tags\[1\]: expected `str` matching"),
         ("guest = 9", "guest = 0", 6, "limit.guest: expected `float` > 0"),

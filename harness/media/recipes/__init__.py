@@ -47,7 +47,8 @@ def needed(inputs: Mapping[str, Path], *roles: str) -> list[Path]:
             raise RecipeError(f"takes the inputs {', '.join(roles)}; {role} is missing")
     for role in inputs:
         if role not in roles:
-            raise RecipeError(f"takes the inputs {', '.join(roles)}; {role} is none of them")
+            takes = f"the inputs {', '.join(roles)}; {role} is none of them" if roles else f"no inputs, such as {role}"
+            raise RecipeError(f"takes {takes}")
     return [inputs[role] for role in roles]
 
 

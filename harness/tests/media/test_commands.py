@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bringup.guests.definition import Guest
-from bringup.guests.loader import names
+from bringup.guests.loader import load, names
 from bringup.harness.cli import main
 from bringup.harness.media.prune import prune
 from bringup.harness.media.store import Provenance, Store
@@ -143,7 +143,8 @@ def test_a_guest_in_full(run: Run, name: str) -> None:
     assert status == 0
     assert lines[0].startswith(f"{name}: ")
     assert "ladder" in lines
-    assert any(r"\[" in line for line in lines)  # patterns are shown as they are
+    for death in load(name).deaths:
+        assert any(f"/{death.pattern}/" in line for line in lines)  # patterns are shown as they are
 
 
 # ---- prune ----

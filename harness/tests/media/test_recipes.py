@@ -1,5 +1,6 @@
 """Media made from other media: the same bytes from the same inputs, and clear words about wrong ones."""
 
+import gzip
 import io
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import pycdlib
 import pytest
 
 from bringup.harness.media import recipes
-from bringup.harness.media.recipes import RecipeError
+from bringup.harness.media.recipes import RecipeError, gunzip
 
 
 @pytest.fixture
@@ -26,10 +27,10 @@ def make(recipe: str, inputs: dict[str, Path], parameters: dict[str, str] | None
 
 
 def test_the_recipes_that_there_are() -> None:
-    assert recipes.names() == ["iso", "linux-initrd"]
+    assert recipes.names() == ["gunzip", "iso", "linux-initrd", "text"]
     for name in recipes.names():
         assert recipes.load(name).VERSION >= 1
-    with pytest.raises(RecipeError, match=r"^recipe 'x' is not known; known are iso, linux-initrd$"):
+    with pytest.raises(RecipeError, match=r"^recipe 'x' is not known; known are gunzip, iso, linux-initrd, text$"):
         recipes.load("x")
 
 
@@ -40,6 +41,36 @@ def test_an_initrd(tmp_path: Path) -> None:
     assert data.startswith(b"070701")
     assert b"bin/busybox\0" in data
     assert b"#!/bin/busybox sh\n" in data
+
+
+def test_a_text() -> None:
+    assert make("text", {}, {"text": "console=0\n*nomp=1\nf\u00fcr\n"}) == b"console=0\n*nomp=1\nf\xc3\xbcr\n"
+    assert make("text", {}, {"text": ""}) == b""
+
+
+def test_a_gzip_file(tmp_path: Path) -> None:
+    content = b"GNU Mach" * 400_000
+    (tmp_path / "kernel.gz").write_bytes(gzip.compress(content[:9]) + gzip.compress(content[9:]))
+    assert make("gunzip", {"packed": tmp_path / "kernel.gz"}) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"plain", "packed: is no whole gzip file: Not a gzipped file"),
+        (gzip.compress(b"x" * 5000)[:-9], "packed: is no whole gzip file: Compressed file ended"),
+        (gzip.compress(b"x" * 5000)[:-8] + bytes(8), "packed: is no whole gzip file: CRC check failed"),
+        (gzip.compress(b"abc" * 50)[:10] + b"\xff" * 20, "packed: is no whole gzip file: Error -3"),
+        (gzip.compress(bytes(3 << 20)), "packed: holds more than 2 MiB"),
+    ],
+)
+def test_a_gzip_file_that_is_none(
+    tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunzip, "MOST", 2 << 20)
+    (tmp_path / "kernel.gz").write_bytes(content)
+    with pytest.raises(RecipeError, match=message):
+        make("gunzip", {"packed": tmp_path / "kernel.gz"})
 
 
 def test_a_cd_holds_its_files(inputs: dict[str, Path]) -> None:
@@ -91,6 +122,12 @@ def test_the_same_bytes_at_any_time_and_place(inputs: dict[str, Path], monkeypat
     [
         ("linux-initrd", "loader", {}, "takes the inputs busybox, init; busybox is missing"),
         ("linux-initrd", "", {"x": "y"}, "has no parameter 'x'"),
+        ("text", "", {}, "takes the parameter text, which is missing"),
+        ("text", "", {"text": "a", "x": "y"}, "has no parameter 'x'; it has text"),
+        ("text", "data", {"text": "a"}, "takes no inputs, such as data"),
+        ("gunzip", "", {}, "takes one input, and there are 0"),
+        ("gunzip", "data loader", {}, "takes one input, and there are 2"),
+        ("gunzip", "data", {"x": "y"}, "has no parameter 'x'"),
         ("iso", "data", {"x": "y"}, "has no parameter 'x'; it has boot, emulation, label, data"),
         ("iso", "data", {"boot": "loader"}, "boot: 'loader' is none of the inputs data"),
         ("iso", "data", {"emulation": "disk"}, "emulation: 'disk' is not"),
