@@ -26,6 +26,7 @@ Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 
 
 class Architecture(Enum):
@@ -258,7 +259,7 @@ class Death(Table, frozen=True, kw_only=True):
     """What a guest says when it is beyond help, wherever it says it."""
 
     title: Text
-    """Canonical; `{0}`, `{1}` stand for the pattern's groups 1, 2."""
+    """Canonical; `{0}`, `{1}` stand for the pattern's groups 1, 2, in which addresses read `0x...`."""
     pattern: Text
     """Regular expression of bounded width, looked for in every line."""
     ends: bool = True
@@ -272,8 +273,10 @@ class Death(Table, frozen=True, kw_only=True):
             raise WrongKeyError("title", "has a `{N}` that is no group of the pattern, counted from 0") from None
 
     def title_of(self, groups: Iterable[str | None]) -> str:
-        """The title of a match with these groups, each in one line without control characters."""
-        plain = (" ".join("".join(filter(str.isprintable, group or "")).split()) for group in groups)
+        """The title of a match with these groups: each in one line, without control characters and addresses, which are
+        others in every build of a kernel."""
+        lines = (" ".join("".join(filter(str.isprintable, group or "")).split()) for group in groups)
+        plain = (_ADDRESS.sub("0x...", line) for line in lines)
         return string.Formatter().vformat(self.title, tuple(plain), {})
 
 

@@ -30,6 +30,17 @@ def names() -> list[str]:
     return sorted(_shipped())
 
 
+def families() -> list[str]:
+    """The families that ship."""
+    return sorted(_families())
+
+
+def family(name: str) -> Family:
+    """What the guests of a family that ships have in common. GuestError: its file is wrong. KeyError: there is none."""
+    where = f"{name}/{FAMILY}"
+    return _decode(_read(_families()[name] / FAMILY, where), Family, where)
+
+
 def by_tag(tag: str) -> list[str]:
     """The guests that ship and have this tag."""
     return [name for name in names() if tag in load(name).definition.tags]
