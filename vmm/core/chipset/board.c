@@ -394,10 +394,10 @@ enum { I8042_DATA, I8042_COMMAND };
 
 static uint32_t read_i8042(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
-    (void)reg, (void)size, (void)now;
+    (void)reg, (void)size;
     if (unit == I8042_COMMAND)
         return i8042_read_status(&board->chips.i8042);
-    uint8_t value = i8042_read_data(&board->chips.i8042);
+    uint8_t value = i8042_read_data(&board->chips.i8042, now);
     i8042_changed(board);
     return value;
 }
@@ -423,9 +423,9 @@ static void write_i8042(struct board *board, unsigned unit, unsigned reg, uint32
 {
     struct i8042 *kbc = &board->chips.i8042;
 
-    (void)reg, (void)size, (void)at;
-    reset_if(board, unit == I8042_COMMAND ? i8042_write_command(kbc, (uint8_t)value)
-                                          : i8042_write_data(kbc, (uint8_t)value));
+    (void)reg, (void)size;
+    reset_if(board, unit == I8042_COMMAND ? i8042_write_command(kbc, (uint8_t)value, at.now)
+                                          : i8042_write_data(kbc, (uint8_t)value, at.now));
     gate_a20(board, kbc->output_port & I8042_OUTPUT_A20);
     i8042_changed(board);
 }
@@ -1088,7 +1088,7 @@ void board_reset(struct board *board)
     for (unsigned i = 0; i < MACHINE_UARTS; i++)
         uart_reset(&chips->uart[i]);
     acpi_pm_reset(&chips->acpi_pm);
-    i8042_reset(&chips->i8042);
+    i8042_reset(&chips->i8042, false, false);
     pci_reset(&chips->pci);
     system_control_reset(&chips->system_control);
     ferr_reset(&chips->ferr);

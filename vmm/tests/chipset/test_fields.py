@@ -15,6 +15,8 @@ CHIPS = [
     "rtc",
     "acpi_pm",
     "i8042",
+    "ps2_keyboard",
+    "ps2_mouse",
     "pci",
     "system_control",
     "dma",

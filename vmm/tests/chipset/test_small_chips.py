@@ -1,4 +1,4 @@
-"""ACPI PM, 8042, PCI host bridge and the AT's control ports."""
+"""ACPI PM, PCI host bridge and the AT's control ports."""
 
 from __future__ import annotations
 
@@ -79,90 +79,6 @@ def test_pm_control(lib: Any, pm: Any, byte: int) -> None:
     assert off == ([v for v in range(256) if v >> 5 & 1 and v >> 2 & 7 == s5] if byte else [])
     assert lib.acpi_pm_read_control(pm, 0) & 1
     assert not lib.acpi_pm_read_control(pm, 1) & 0x20  # SLP_EN is write only
-
-
-# ---- 8042 ----
-
-
-@pytest.fixture
-def kbc(lib: Any, ffi: Any) -> Any:
-    kbc = ffi.new("struct i8042 *")
-    lib.i8042_reset(kbc)
-    return kbc
-
-
-def ask(lib: Any, kbc: Any, command: int, *data: int) -> tuple[int, int] | None:
-    """(byte, status) that a command answers, or None."""
-    assert not lib.i8042_write_command(kbc, command)
-    for byte in data:
-        assert not lib.i8042_write_data(kbc, byte)
-    status = lib.i8042_read_status(kbc)
-    return (int(lib.i8042_read_data(kbc)), int(status)) if status & 1 else None
-
-
-@pytest.mark.parametrize(
-    ("command", "data", "answer", "flags"),
-    [
-        (0xAA, (), 0x55, 0), (0xAB, (), 0, 0), (0xA9, (), 0, 0), (0xC0, (), 0xB0, 0), (0xD0, (), 0x03, 0),
-        (0x20, (), 0x74, 0), (0xD2, (0x5A,), 0x5A, 0), (0xD3, (0xA5,), 0xA5, 0x20), (0xD4, (0xF2,), 0xFE, 0x60),
-    ],
-)  # fmt: skip
-def test_i8042_answers(lib: Any, kbc: Any, command: int, data: tuple[int, ...], answer: int, flags: int) -> None:
-    reply = ask(lib, kbc, command, *data)
-    assert reply is not None
-    assert reply[0] == answer
-    assert reply[1] & 0x60 == flags
-    assert not lib.i8042_read_status(kbc) & 1
-
-
-def test_i8042_nothing_plugged_in(lib: Any, kbc: Any) -> None:
-    lib.i8042_write_data(kbc, 0xFF)  # reset, to the keyboard
-    assert lib.i8042_read_status(kbc) & 0x61 == 0x41  # time-out
-    assert lib.i8042_read_data(kbc) == 0xFE
-
-
-def test_i8042_interrupts_follow_the_command_byte(lib: Any, kbc: Any) -> None:
-    ask(lib, kbc, 0x60, 0x03)
-    assert ask(lib, kbc, 0x20) == (0x03, 0x19)
-    lib.i8042_write_command(kbc, 0xD2)
-    lib.i8042_write_data(kbc, 1)
-    assert (kbc.keyboard_irq, kbc.aux_irq) == (True, False)
-    lib.i8042_read_data(kbc)
-    lib.i8042_write_command(kbc, 0xD3)
-    lib.i8042_write_data(kbc, 1)
-    assert (kbc.keyboard_irq, kbc.aux_irq) == (False, True)
-    lib.i8042_read_data(kbc)
-    assert (kbc.keyboard_irq, kbc.aux_irq) == (False, False)
-
-
-def test_i8042_ports_and_memory(lib: Any, kbc: Any) -> None:
-    for command, set_bit, bit in ((0xA7, 1, 0x20), (0xA8, 0, 0x20), (0xAD, 1, 0x10), (0xAE, 0, 0x10)):
-        ask(lib, kbc, command)
-        reply = ask(lib, kbc, 0x20)
-        assert reply is not None
-        assert bool(reply[0] & bit) == bool(set_bit)
-    for index in range(1, 32):
-        ask(lib, kbc, 0x60 + index, index ^ 0xFF)
-    for index in range(1, 32):
-        reply = ask(lib, kbc, 0x20 + index)
-        assert reply is not None
-        assert reply[0] == index ^ 0xFF
-
-
-def test_i8042_a20(lib: Any, kbc: Any) -> None:
-    for command, value in ((0xDD, 1), (0xDF, 3)):
-        ask(lib, kbc, command)
-        reply = ask(lib, kbc, 0xD0)
-        assert reply is not None
-        assert reply[0] == value
-
-
-def test_i8042_reset_line(lib: Any, kbc: Any) -> None:
-    assert [c for c in range(256) if lib.i8042_write_command(kbc, c)] == list(range(0xF0, 0x100, 2))
-    lib.i8042_write_command(kbc, 0xD1)
-    assert not lib.i8042_write_data(kbc, 0x03)
-    lib.i8042_write_command(kbc, 0xD1)
-    assert lib.i8042_write_data(kbc, 0x02)
 
 
 # ---- PCI ----
