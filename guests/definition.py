@@ -114,12 +114,36 @@ class DriveKind(Enum):
     FLOPPY = "floppy"
 
 
+class BootDevice(Enum):
+    """What the firmware may start from: a kind of drive, or the network card."""
+
+    FLOPPY = "floppy"
+    DISK = "disk"
+    CDROM = "cdrom"
+    NETWORK = "network"
+
+
 class Drive(Table, frozen=True, kw_only=True):
-    """A medium in a drive."""
+    """A medium in a drive. What the guest writes to it is gone with the machine."""
 
     kind: DriveKind
     media: Name
     """Role of the medium."""
+    format: Annotated[str, Meta(pattern=r"^(raw|qcow2)$")] = "raw"
+    """Of a disk's file."""
+    index: Annotated[int, Meta(ge=0, le=3)] | None = None
+    """Of a floppy drive, 0 or 1 (A, B); of others the place on IDE: 0 and 1 are the first channel's, 2 and 3 the
+    second's. None: the first that is free, for CD-ROMs from 2 on."""
+
+    def __post_init__(self) -> None:
+        if self.format != "raw" and self.kind is not DriveKind.DISK:
+            raise WrongKeyError("format", f"a {self.kind.value} is raw")
+        if self.kind is DriveKind.FLOPPY and (self.index or 0) > 1:
+            raise WrongKeyError("index", "a floppy drive is 0 or 1")
+
+
+_PLACES = {DriveKind.DISK: (0, 1, 2, 3), DriveKind.CDROM: (2, 3, 0, 1), DriveKind.FLOPPY: (0, 1)}
+"""Indexes of drives, those first that a drive of the kind gets first."""
 
 
 class Machine(Table, frozen=True, kw_only=True):
@@ -142,10 +166,22 @@ class Machine(Table, frozen=True, kw_only=True):
     append: str = ""
     """The kernel's command line."""
     drives: tuple[Drive, ...] = ()
+    boot_order: tuple[BootDevice, ...] = ()
+    """What the firmware tries to start from; (): the kinds of `drives` in their order."""
+    nic: Annotated[str, Meta(pattern=r"^user$")] | None = None
+    """`user`: a network card on a network inside the VMM, from which no packet leaves the machine."""
+    bios_serial: bool = False
+    """What the BIOS's services draw on the screen comes on the first serial line, too, and what is typed there is
+    typed at them."""
 
     def __post_init__(self) -> None:
-        if self.kernel is None and not self.drives:
+        if self.kernel is None and not self.drives and BootDevice.NETWORK not in self.boot_order:
             raise WrongKeyError("kernel", "is missing, and so is `drives`: there is nothing to start")
+        if self.boot_order and self.kernel is not None:
+            raise WrongKeyError("boot_order", "goes without a `kernel`")
+        if BootDevice.NETWORK in self.boot_order and self.nic is None:
+            raise WrongKeyError("boot_order", "`network` goes with a `nic`")
+        self.places()
         for key in ("initrd", "append", "modules"):
             if self.kernel is None and getattr(self, key):
                 raise WrongKeyError(key, "goes with a `kernel`")
@@ -156,6 +192,28 @@ class Machine(Table, frozen=True, kw_only=True):
     def boot(self) -> str:
         """How the machine starts: `bios`, `linux` or `multiboot`."""
         return "bios" if self.kernel is None else self.protocol
+
+    @property
+    def starts_from(self) -> tuple[BootDevice, ...]:
+        """What the firmware tries, in order."""
+        return self.boot_order or tuple(dict.fromkeys(BootDevice(drive.kind.value) for drive in self.drives))
+
+    def places(self) -> tuple[int, ...]:
+        """The index of each drive. WrongKeyError: two have the same, or there are too many."""
+        taken: dict[tuple[bool, int], int] = {}
+        asked = [number for number, drive in enumerate(self.drives) if drive.index is not None]
+        for number in (*asked, *(number for number in range(len(self.drives)) if number not in asked)):
+            drive = self.drives[number]
+            floppy = drive.kind is DriveKind.FLOPPY
+            free = [index for index in _PLACES[drive.kind] if (floppy, index) not in taken]
+            index = drive.index if drive.index is not None else next(iter(free), None)
+            if index is None:
+                raise WrongKeyError(("drives", number), f"there is room for {2 if floppy else 4} of them")
+            if (floppy, index) in taken:
+                raise WrongKeyError(("drives", number, "index"), f"{index} is that of another drive")
+            taken[floppy, index] = number
+        where = {number: index for (_, index), number in taken.items()}
+        return tuple(where[number] for number in range(len(self.drives)))
 
     def roles(self) -> Iterator[tuple[Path, str]]:
         """The roles of media that the machine is started with, and which key names each."""

@@ -36,7 +36,7 @@ from bringup.harness.limits import SECOND, Moment, Time, host_now
 from bringup.harness.machine.command import command, fill, lacks
 from bringup.harness.machine.ending import KILLED
 from bringup.harness.machine.machine import Machine, start
-from bringup.harness.machine.settings import Settings
+from bringup.harness.machine.settings import DriveSettings, Settings
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
 from bringup.harness.outcome import Blame, Outcome, Verdict
 from bringup.harness.records.schema import (
@@ -477,7 +477,13 @@ def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrid
         initrd=media[wanted.initrd].path if wanted.initrd else None,
         modules=tuple((media[role].path, arguments) for role, _, arguments in modules),
         append=" ".join(filter(None, (wanted.append, changed.append))),
-        drives=tuple((drive.kind, media[drive.media].path) for drive in wanted.drives),
+        drives=tuple(
+            DriveSettings(drive.kind, media[drive.media].path, index, drive.format)
+            for drive, index in zip(wanted.drives, wanted.places(), strict=True)
+        ),
+        boot_order=wanted.starts_from if wanted.kernel is None else (),
+        nic=wanted.nic,
+        bios_serial=wanted.bios_serial,
         seed=seed,
         rtc=changed.rtc,
         no_reboot=changed.no_reboot,

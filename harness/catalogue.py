@@ -72,8 +72,14 @@ def describe(guest: Guest) -> Iterator[Text]:
         yield _field("module", module)
     if machine.append:
         yield _field("append", machine.append)
-    for drive in machine.drives:
-        yield _field(drive.kind.value, drive.media)
+    for drive, index in zip(machine.drives, machine.places(), strict=True):
+        yield _field(
+            f"{drive.kind.value} {index}", f"{drive.media}{'' if drive.format == 'raw' else f', {drive.format}'}"
+        )
+    if machine.kernel is None:
+        yield _field("starts from", ", ".join(device.value for device in machine.starts_from))
+    if machine.nic:
+        yield _field("nic", machine.nic)
     yield Text("media", "bold")
     for role, medium in about.media.items():
         yield _field(role, _medium(medium))

@@ -12,6 +12,7 @@ from bringup.guests.definition import (
     Definition,
     Derived,
     Download,
+    Drive,
     ExpectedFailure,
     Family,
     Machine,
@@ -22,8 +23,8 @@ from bringup.guests.definition import (
 from bringup.guests.loader import load_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "guests.md"
-TABLES = (Console, Death, DebianPackage, Definition, Derived, Download, ExpectedFailure, Family, Machine, Quirk, Rung,
-          UserFile)  # fmt: skip
+TABLES = (Console, Death, DebianPackage, Definition, Derived, Download, Drive, ExpectedFailure, Family, Machine, Quirk,
+          Rung, UserFile)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="an installed copy has no docs")
 

@@ -97,6 +97,21 @@ def test_the_values_arrive(tmp_path: Path) -> None:
     assert guest.deaths[0].title_of(["no \x1b[1mroot\n  here"]) == "Panic: no [1mroot here"
 
 
+def test_drives_find_their_places(tmp_path: Path) -> None:
+    drives = ["disk", "cdrom", "floppy", "cdrom:2", "disk", "floppy:0"]
+    each = (kind.partition(":") for kind in drives)
+    array = ", ".join(
+        f'{{ kind = "{kind}", media = "image"{f", index = {index}" if index else ""} }}' for kind, _, index in each
+    )
+    text = GOOD.replace('kernel = "kernel"\nappend = "console=ttyS0"', f"drives = [{array}]")
+    machine = load_file(write(tmp_path, text)).definition.machine
+    assert machine.places() == (0, 3, 1, 2, 1, 0)
+    assert [device.value for device in machine.starts_from] == ["disk", "cdrom", "floppy"]
+    text = text.replace("[machine]\n", '[machine]\nnic = "user"\nboot_order = ["network", "cdrom"]\n')
+    machine = load_file(write(tmp_path, text)).definition.machine
+    assert [device.value for device in machine.starts_from] == ["network", "cdrom"]
+
+
 def test_tags_choose_guests() -> None:
     assert "linux-debian12-cloud" in by_tag("linux")
     assert by_tag("amiga") == []
@@ -184,6 +199,23 @@ def line(text: str) -> int:
         ('"console=ttyS0"', '"c"\nmodules = ["kernel"]', line("append") + 1, "machine.modules: go with `protocol"),
         ('"console=ttyS0"', '"c"\ndrives = [{ kind = "tape", media = "x" }]', line("append") + 1,
          r"machine.drives\[0\].kind: invalid enum value 'tape'"),
+        ('"console=ttyS0"', '"c"\ndrives = [{ kind = "cdrom", media = "image", format = "qcow2" }]', line("append") + 1,
+         r"machine.drives\[0\].format: a cdrom is raw"),
+        ('"console=ttyS0"', '"c"\ndrives = [{ kind = "floppy", media = "image", index = 2 }]', line("append") + 1,
+         r"machine.drives\[0\].index: a floppy drive is 0 or 1"),
+        ('"console=ttyS0"', '"c"\ndrives = [{ kind = "cdrom", media = "image", index = 0 }, '
+         '{ kind = "disk", media = "image", index = 0 }]', line("append") + 1,
+         r"machine.drives\[1\].index: 0 is that of another drive"),
+        ('"console=ttyS0"', '"c"\ndrives = [' + '{ kind = "floppy", media = "image" }, ' * 3 + "]", line("append") + 1,
+         r"machine.drives\[2\]: there is room for 2 of them"),
+        ('"console=ttyS0"', '"c"\ndrives = [' + '{ kind = "disk", media = "image" }, ' * 5 + "]", line("append") + 1,
+         r"machine.drives\[4\]: there is room for 4 of them"),
+        ('"console=ttyS0"', '"c"\nboot_order = ["disk"]', line("append") + 1,
+         "machine.boot_order: goes without a `kernel`"),
+        ('kernel = "kernel"\nappend = "console=ttyS0"', 'boot_order = ["network"]', line("kernel"),
+         "machine.boot_order: `network` goes with a `nic`"),
+        ('kernel = "kernel"\nappend = "console=ttyS0"', 'boot_order = ["disk"]', "[machine]",
+         "machine.kernel: is missing"),
         ('"boot/vmlinuz-*"', '"/boot/vmlinuz"', "file", "media.kernel.file: expected `str` matching"),
         ('"linux-image-cloud-amd64"', '"-oX=y"', "package", "media.kernel.package: expected `str` matching"),
         ('"bookworm"', '"../x"', line("package") + 1, "media.kernel.release: expected `str` matching"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from bringup.guests.definition import BootDevice
 from bringup.harness.vmms.definition import Vmm
 from bringup.harness.vmms.loader import VmmError
 
@@ -13,6 +14,8 @@ from .settings import MIB, Settings
 _NAME = re.compile(r"\{([a-z_]+)(,,)?\}")
 DISPENSABLE = ("seed", "rtc", "no_reboot")
 """What a VMM need not have an option for: it is then as it is."""
+LETTERS = {BootDevice.FLOPPY: "a", BootDevice.DISK: "c", BootDevice.CDROM: "d", BootDevice.NETWORK: "n"}
+"""Of what the firmware may start from, as QEMU has them."""
 
 
 def fill(argument: str, values: Mapping[str, object]) -> str:
@@ -56,9 +59,13 @@ def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, obj
         yield "modules", {"modules": ",".join(each)}
     if settings.append:
         yield "append", {"append": settings.append}
-    for index, (kind, file) in enumerate(settings.drives):
-        yield kind.value, {"file": file, "index": index}
-    for name in ("no_reboot", "debug_exit"):
+    for drive in settings.drives:
+        yield drive.kind.value, {"file": drive.file, "index": drive.index, "format": drive.format}
+    if settings.boot_order:
+        yield "boot_order", {"boot_order": "".join(LETTERS[device] for device in settings.boot_order)}
+    if settings.nic is not None:
+        yield "nic", {"nic": settings.nic}
+    for name in ("bios_serial", "no_reboot", "debug_exit"):
         if getattr(settings, name):
             yield name, {}
 
@@ -72,7 +79,9 @@ def lacks(vmm: Vmm, settings: Settings) -> list[str]:
         missing.append("multiboot modules")
     if settings.kernel is None and "bios" not in can.boot:
         missing.append("to start from a drive, by a BIOS")
-    missing += sorted({f"a {kind.value}" for kind, _ in settings.drives if kind.value not in can.drives})
+    missing += sorted(
+        {f"a {kind}" for kind in (drive.kind.value for drive in settings.drives) if kind not in can.drives}
+    )
     if settings.debug_exit and not can.debug_exit:
         missing.append("isa-debug-exit")
     if "turns" not in vmm.channels:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bringup.guests.definition import DriveKind
+from bringup.guests.definition import BootDevice, DriveKind
 
 MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class DriveSettings:
+    """A drive and the file in it."""
+
+    kind: DriveKind
+    file: Path
+    index: int = 0
+    """Of a floppy drive, or of the place on IDE."""
+    format: str = "raw"
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,11 @@ class Settings:
     """Of a multiboot kernel, each with its arguments."""
     append: str = ""
     """The kernel's command line."""
-    drives: tuple[tuple[DriveKind, Path], ...] = ()
+    drives: tuple[DriveSettings, ...] = ()
+    boot_order: tuple[BootDevice, ...] = ()
+    """What the firmware starts from; (): a kernel is started."""
+    nic: str | None = None
+    bios_serial: bool = False
     seed: int | None = None
     rtc: str | None = None
     """The date at power-on, `2027-01-01T00:00:00`."""

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from standins import vmm
 
-from bringup.guests.definition import DriveKind, Limit
+from bringup.guests.definition import BootDevice, DriveKind, Limit
 from bringup.harness.cli import main
 from bringup.harness.limits import Scale
 from bringup.harness.machine.command import command, fill, lacks
-from bringup.harness.machine.settings import Settings
+from bringup.harness.machine.settings import DriveSettings, Settings
 from bringup.harness.vmms import check, loader, probe
 from bringup.harness.vmms.loader import LoadedVmm, VmmError, load, names
 
@@ -88,7 +88,12 @@ def test_the_command_line_of_a_machine() -> None:
         kernel=Path("bzImage"),
         modules=((Path("a,b"), "x"), (Path("c"), "")),
         append="console=ttyS0 quiet",
-        drives=((DriveKind.DISK, Path("disk,1")), (DriveKind.CDROM, Path("cd"))),
+        drives=(
+            DriveSettings(DriveKind.DISK, Path("disk,1"), format="qcow2"),
+            DriveSettings(DriveKind.CDROM, Path("cd"), 2),
+            DriveSettings(DriveKind.FLOPPY, Path("b"), 1),
+        ),
+        nic="user",
         rtc="2027-01-01T00:00:00",
         debug_exit=True,
         seed=7,
@@ -98,19 +103,32 @@ def test_the_command_line_of_a_machine() -> None:
     assert "-m size=256M -smp cpus=2 -cpu Nehalem -kernel bzImage " in text
     assert words[words.index("-initrd") + 1] == "a,,b x,c"
     assert words[words.index("-append") + 1] == "console=ttyS0 quiet"
-    assert "file=disk,,1,format=raw,if=ide,media=disk,index=0" in text
-    assert "file=cd,format=raw,if=ide,media=cdrom,index=1" in text
+    assert "file=disk,,1,format=qcow2,if=ide,media=disk,index=0" in text
+    assert "file=cd,format=raw,if=ide,media=cdrom,index=2" in text
+    assert "file=b,format=raw,if=floppy,index=1" in text
+    assert "-nic user" in text
+    assert "-boot" not in words
     assert "-rtc base=2027-01-01T00:00:00,clock=vm" in text
     assert " -no-reboot -device isa-debug-exit" in text
     assert "seed" not in text
     assert lacks(load("qemu").definition, settings) == []
 
 
+def test_a_machine_that_starts_from_drives() -> None:
+    drives = (DriveSettings(DriveKind.CDROM, Path("cd"), 2),)
+    order = (BootDevice.CDROM, BootDevice.DISK, BootDevice.FLOPPY, BootDevice.NETWORK)
+    settings = Settings(memory=64 << 20, drives=drives, boot_order=order, bios_serial=True)
+    text = " ".join(command(load("qemu").definition, settings))
+    assert "-boot order=dcan -device VGA" in text
+    assert "-machine graphics=off" in text
+    assert "-kernel" not in text
+
+
 def test_what_a_vmm_lacks_for_a_machine() -> None:
     settings = Settings(
         memory=1 << 20,
         cpus=9,
-        drives=((DriveKind.FLOPPY, Path("f")),),
+        drives=(DriveSettings(DriveKind.FLOPPY, Path("f")),),
         channels=("serial0", "serial1"),
         debug_exit=True,
     )

@@ -92,7 +92,8 @@ class Vmm(Table, frozen=True, kw_only=True):
     options: Mapping[Name, tuple[str, ...]]
     """Arguments for each thing that a machine may have, used when it does: memory (`{memory}` bytes, `{mib}`), cpus,
     cpu, accel, kernel, initrd, append, modules (`{modules}`: "FILE TEXT,FILE TEXT", commas doubled), disk, cdrom,
-    floppy (`{file}`, `{index}`), seed, rtc, no_reboot, debug_exit. Only the values in parentheses have other names."""
+    floppy (`{file}`, `{index}`, `{format}`), boot_order, nic, bios_serial, seed, rtc, no_reboot, debug_exit. Only the
+    values in parentheses have other names."""
     cpus: Mapping[str, str] = {}
     """The VMM's names of CPU models: ours to its."""
     channels: Mapping[str, Channel]
