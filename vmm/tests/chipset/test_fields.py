@@ -20,6 +20,8 @@ CHIPS = [
     "pci",
     "system_control",
     "dma",
+    "floppy_drive",
+    "fdc",
     "debug_port",
     "vga",
     "chips",
