@@ -181,9 +181,11 @@ static __attribute__((noinline)) void gather(struct processor *cpu, const struct
             int64_t index = index_size == 4 ? *(const s32u *)at : *(const int64_t *)at;
             uint64_t linear = element_address(cpu, op, (uint64_t)index << op->scale, size, false);
             load_element(cpu, op, linear, element(cpu, op->dst, i * size), size);
+            cpu->gathered = true;
         }
         memset(element(cpu, mask, i * size), 0, size);
     }
+    cpu->gathered = false;
     for (unsigned at = count * size; at < 32; at++)
         *element(cpu, op->dst, at) = *element(cpu, mask, at) = 0;
 }

@@ -176,6 +176,7 @@ struct processor {
     uint32_t shadow; /* interruptibility bits of the one instruction that runs in their shadow (run.c) */
     bool resuming;   /* RFLAGS.RF was set for it */
     bool alone;      /* the next instruction meets a data breakpoint: the trap follows it at once (run.c) */
+    bool gathered; /* this gather has loaded an element */
     uint8_t breakpoints; /* a bit for each kind that DR7 enables (breakpoint.h) */
 
     /* An operand that is not one piece of plain RAM is assembled here (memory.h). */

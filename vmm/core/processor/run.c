@@ -62,10 +62,24 @@ _Noreturn void leave_run(struct processor *cpu, const struct op *op, enum leave 
     __builtin_longjmp(cpu->unwind, 1);
 }
 
+/* A gather that has loaded an element before one faults: under TF, the trap comes in lieu of the fault, with RF set (SDM
+ * vol. 2, VGATHERDPS). */
+static void prefer_trap(struct processor *cpu)
+{
+    if (likely(!cpu->gathered))
+        return;
+    cpu->gathered = false;
+    if (!(cpu->s.system_flags & RFLAGS_TF))
+        return;
+    cpu->s.system_flags |= RFLAGS_RF;
+    cpu->fault = (struct event){.vector = VECTOR_DB, .type = EVENT_EXCEPTION, .dr6 = DR6_BS};
+}
+
 _Noreturn void raise_fault(struct processor *cpu, const struct op *op, unsigned vector, int64_t error)
 {
     cpu->fault = (struct event){
         .vector = vector, .type = EVENT_EXCEPTION, .has_error = error != NO_ERROR_CODE, .error = (uint32_t)error};
+    prefer_trap(cpu);
     leave_run(cpu, op, LEAVE_EXCEPTION);
 }
 
@@ -73,6 +87,7 @@ _Noreturn void raise_page_fault(struct processor *cpu, const struct op *op, uint
 {
     cpu->fault = (struct event){
         .vector = VECTOR_PF, .type = EVENT_EXCEPTION, .has_error = true, .error = error, .cr2 = linear};
+    prefer_trap(cpu);
     leave_run(cpu, op, LEAVE_EXCEPTION);
 }
 

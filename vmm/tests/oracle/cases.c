@@ -18,7 +18,6 @@ struct making {
     unsigned modrm_at, disp_at, disp_size; /* 0: none */
     bool address_override;
     struct op op;
-    bool decoded;
 };
 
 static unsigned below(struct making *m, unsigned limit)
@@ -121,7 +120,7 @@ static void decode(struct making *m)
 {
     struct op op = {0};
     bool ends;
-    m->decoded = decode_instruction(guest_processor(), guest_decode_mode(m->form->mode), m->bytes, 15, &op, &ends);
+    decode_instruction(guest_processor(), guest_decode_mode(m->form->mode), m->bytes, 15, &op, &ends);
     m->op = op;
 }
 
@@ -361,6 +360,12 @@ static uint16_t code_selector(struct making *m)
     return selector;
 }
 
+/* Are these the bytes behind the opcode? An instruction that is too long ends before them. */
+static bool has_last(const struct making *m, unsigned bytes)
+{
+    return m->op.length > bytes && m->bytes[m->op.length - bytes - 1] == m->form->opcode;
+}
+
 /* Far pointers, selectors, frames of returns. */
 static void plant_selectors(struct making *m)
 {
@@ -371,7 +376,7 @@ static void plant_selectors(struct making *m)
     if (far || is_one(m, 0xc4, 0xc5) || is_0f(m, 0xb2, 0xb5)) {
         plant(m, operand, one_in(m, 2) ? 0x400 : random_next(m->random), size);
         plant(m, operand + size, far ? code_selector(m) : any_selector(m), 2);
-    } else if (is_one(m, 0x9a, 0x9a) || is_one(m, 0xea, 0xea)) {
+    } else if ((is_one(m, 0x9a, 0x9a) || is_one(m, 0xea, 0xea)) && has_last(m, size + 2)) {
         uint16_t selector = code_selector(m);
         memcpy(m->bytes + m->op.length - 2, &selector, 2);
     } else if (is_one(m, 0xca, 0xcb) || is_one(m, 0xcf, 0xcf)) {
@@ -459,7 +464,7 @@ void case_make(uint32_t form, struct oracle_case *test, uint64_t *random)
     make_dividend(&m);
     if (m.op.form & FORM_MEMORY && !one_in(&m, 24))
         lead_operand(&m);
-    if (is_one(&m, 0xa0, 0xa3) && !one_in(&m, 16)) {
+    if (is_one(&m, 0xa0, 0xa3) && has_last(&m, address_bytes(&m)) && !one_in(&m, 16)) {
         uint64_t offset = target(&m) - base_of(&m, m.op.seg);
         unsigned size = address_bytes(&m);
         memcpy(m.bytes + m.op.length - size, &offset, size);

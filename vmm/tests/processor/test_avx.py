@@ -29,6 +29,7 @@ from duel import (
     packed,
     random_case,
 )
+from probe import DB
 from rootmode import DATA, Root
 
 HOST = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
@@ -290,6 +291,24 @@ def test_a_gather_that_faults_goes_on_where_it_was(root: Root) -> None:
     assert root["exit_qualification"] == DATA + 0x40000000
     assert struct.unpack("<2I", bytes(root.registers.fpu.xmm[1])[:8]) == (22, 11)
     assert bytes(root.registers.fpu.xmm[3]) == bytes(8) + b"\xff" * 8
+
+
+@pytest.mark.parametrize(
+    ("indexes", "vector", "qualification"),
+    [((0, 0x40000000, 0, 0), DB, 1 << 14), ((0x40000000, 0, 0, 0), PF, DATA + 0x40000000)],
+)
+def test_a_single_step_comes_in_lieu_of_a_gathers_fault(
+    root: Root, indexes: tuple[int, ...], vector: int, qualification: int
+) -> None:
+    """Once an element is loaded (SDM vol. 2, VGATHERDPS); before that the fault comes."""
+    masks = "vpcmpeqd xmm3, xmm3, xmm3; vmovdqu xmm2, [rcx]"
+    step = "pushf; or dword ptr [rsp], 0x100; popf"
+    root.registers.xcr0 = 7
+    root.write(DATA + 64, struct.pack("<4I", *indexes))
+    source = f"mov rsp, {DATA + 256}; mov rax, {DATA}; mov rcx, {DATA + 64}; {masks}; {step}"
+    assert exception_of(root, f"{source}; vpgatherdd xmm1, [rax + xmm2], xmm3", guest_cr4=CR4 | OSXSAVE) == vector
+    assert root["exit_qualification"] == qualification
+    assert vector == PF or root["guest_rflags"] >> 16 & 1, "RF"
 
 
 # ---- faults ----
