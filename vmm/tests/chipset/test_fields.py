@@ -22,6 +22,8 @@ CHIPS = [
     "dma",
     "floppy_drive",
     "fdc",
+    "ide",
+    "bus_master",
     "debug_port",
     "vga",
     "chips",
