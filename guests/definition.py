@@ -20,6 +20,8 @@ from msgspec import Meta, Struct
 from .bounded import width
 from .typed_toml import Path, WrongKeyError
 
+SYNTHETIC, UNTRIED = "synthetic", "untried"
+"""Marks: it is a program of ours that imitates a system; its file was written without having booted it."""
 NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
 Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
 Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
@@ -362,7 +364,7 @@ class ExpectedFailure(Table, frozen=True, kw_only=True):
 
 
 class Family(Table, frozen=True, kw_only=True):
-    """What the guests of a folder have in common (`family.toml`)."""
+    """What the guests of a family have in common (`family.toml`)."""
 
     title: Text
     death: tuple[Death, ...] = ()
@@ -382,9 +384,13 @@ class Definition(Table, frozen=True, kw_only=True):
     """Of a user's own file: the shipped family that it belongs to. In this package the folder says it."""
     release: Text
     architecture: Architecture
-    tier: Annotated[int, Meta(ge=1, le=3)]
-    """1: boots in `make test`; 2: in the longer sets; 3: media by the user only."""
+    tier: Annotated[int, Meta(ge=1, le=4)]
+    """1: boots in `make test`; 2: in the longer sets; 3: media by the user only; 4: media that few users may have."""
     tags: tuple[Name, ...] = ()
+    untried: Text | None = None
+    """The documentation that the file was written from, while nobody has booted the guest by it."""
+    imitates: Name | None = None
+    """Of a program of ours that speaks like another family's systems: that family, whose death patterns it has."""
     machine: Machine
     media: Mapping[Name, Medium] = {}
     console: Annotated[Mapping[Name, Console], Meta(min_length=1)]
@@ -454,7 +460,7 @@ class Guest:
     """Name of the family; "": a user's own guest that belongs to none."""
     definition: Definition
     about: Family
-    """What the family's guests have in common."""
+    """What the family's guests have in common; of one that imitates another family, that family's."""
     text: str
     """The file: kept with the results."""
     folder: Traversable
@@ -466,6 +472,19 @@ class Guest:
     def deaths(self) -> tuple[Death, ...]:
         """The guest's own patterns, then its family's."""
         return self.definition.death + self.about.death
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """What keeps it out of sets of guests that do not name it: `synthetic`, `untried`."""
+        about = self.definition
+        return frozenset(
+            ((SYNTHETIC,) if about.imitates is not None else ()) + ((UNTRIED,) if about.untried is not None else ())
+        )
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """What it is chosen by: its file's tags, and its marks."""
+        return self.marks | frozenset(self.definition.tags)
 
     @property
     def ladder(self) -> tuple[Rung, ...]:

@@ -26,7 +26,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from bringup.guests.definition import ExpectedFailure, Guest, Rung
+from bringup.guests.definition import SYNTHETIC, ExpectedFailure, Guest, Rung
 from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
@@ -41,7 +41,6 @@ from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Mediu
 from bringup.harness.outcome import Blame, Outcome, Verdict
 from bringup.harness.records.schema import (
     HOST_CLOCK,
-    SYNTHETIC,
     End,
     MachineStarted,
     MediumUsed,
@@ -460,8 +459,7 @@ class Attempt:
 def labels(guest: Guest, vmm: LoadedVmm) -> tuple[str, ...]:
     """What keeps a pass of this guest on this VMM from being a green one."""
     host_clock = vmm.definition.capabilities.time is Time.HOST
-    synthetic = SYNTHETIC in guest.definition.tags
-    return (*((HOST_CLOCK,) if host_clock else ()), *((SYNTHETIC,) if synthetic else ()))
+    return (*((HOST_CLOCK,) if host_clock else ()), *sorted(guest.marks & {SYNTHETIC}))
 
 
 def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrides, seed: int | None) -> Settings:

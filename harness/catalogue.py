@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from rich.text import Text
 
-from bringup.guests.definition import DebianPackage, Derived, Download, Guest, Limit, Medium, Rung, Step
+from bringup.guests.definition import (
+    SYNTHETIC,
+    UNTRIED,
+    DebianPackage,
+    Derived,
+    Download,
+    Guest,
+    Limit,
+    Medium,
+    Rung,
+    Step,
+)
 from bringup.guests.loader import by_tag, load, names
 from bringup.harness.arguments import guest_argument
 from bringup.harness.media.store import Store
@@ -32,34 +44,54 @@ def _guests(options: argparse.Namespace) -> int:
         return 0
     chosen = [load(name) for name in (names() if options.tag is None else by_tag(options.tag))]
     store = Store()
-    show(
-        ("name", "title", "release", "architecture", "tier", "rungs", "tags", "media"),
-        (
-            (
-                guest.name,
-                guest.definition.title,
-                guest.definition.release,
-                guest.definition.architecture.value,
-                str(guest.definition.tier),
-                str(len(guest.ladder)),
-                " ".join(guest.definition.tags),
-                state(list(survey([guest], store))),
-            )
-            for guest in chosen
-        ),
-        right=("tier", "rungs"),
-    )
+    rows: list[tuple[str, ...]] = []
+    for heading, group in grouped(guest for guest in chosen if options.tag is not None or SYNTHETIC not in guest.marks):
+        rows += [(heading,), *(_row(guest, store) for guest in group)]
+    show(("name", "title", "release", "mode", "tier", "rungs", "media"), rows, right=("tier", "rungs"))
+    if len(rows) and (left := sum(SYNTHETIC in guest.marks for guest in chosen)) and options.tag is None:
+        print(f"and {left} programs of ours that imitate systems, for tests: bringup guests --tag {SYNTHETIC}")
     return 0
+
+
+def grouped(guests: Iterable[Guest]) -> Iterator[tuple[str, list[Guest]]]:
+    """The guests of each family, under its title; those that are untried, and those that are none, come last."""
+
+    def key(guest: Guest) -> tuple[int, str]:
+        if SYNTHETIC in guest.marks:
+            return 2, "synthetic: programs of ours"
+        if UNTRIED in guest.marks:
+            return 1, "untried: from documentation, media are yours"
+        return 0, guest.about.title
+
+    for (_, heading), group in groupby(sorted(guests, key=lambda guest: (key(guest), guest.name)), key):
+        yield heading, list(group)
+
+
+def _row(guest: Guest, store: Store) -> tuple[str, ...]:
+    about = guest.definition
+    return (
+        f"  {guest.name}",
+        about.title,
+        about.release,
+        about.architecture.value,
+        str(about.tier),
+        str(len(guest.ladder)),
+        state(list(survey([guest], store))),
+    )
 
 
 def describe(guest: Guest) -> Iterator[Text]:
     """All that is known of a guest, line by line."""
     about = guest.definition
-    family = f"{guest.about.title} ({guest.family})" if guest.family else "none"
+    family = guest.family or "none"
     yield Text(f"{guest.name}: {about.title}", "bold")
     yield _field("release", f"{about.release}, {about.architecture.value}, tier {about.tier}")
     yield _field("family", family)
-    yield _field("tags", " ".join(about.tags) or "none")
+    yield _field("tags", " ".join(sorted(guest.tags)) or "none")
+    if about.imitates is not None:
+        yield _field("imitates", f"{guest.about.title} ({about.imitates}): it is no such system")
+    if about.untried is not None:
+        yield _field("untried", f"nobody has booted it by this file, which is from {about.untried}")
     yield _field("limit", _limit(about.limit))
     machine = about.machine
     yield Text("machine", "bold")

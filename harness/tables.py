@@ -20,13 +20,14 @@ def console() -> Console:
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Prints rows under their columns; those of `right` are set flush right."""
+    """Prints rows under their columns; those of `right` are set flush right. A row of one cell is the heading of those
+    that follow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         justify: JustifyMethod = "right" if column in right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0 or column in right)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) for cell in row), style="bold" if len(row) == 1 < len(columns) else None)
     output = console()
     if output.is_terminal:
         output.print(table)

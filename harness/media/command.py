@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bringup.guests.definition import Guest
+from bringup.guests.definition import SYNTHETIC, Guest
 from bringup.guests.loader import load, names
 from bringup.harness.arguments import guest_argument, media_argument
 from bringup.harness.media import options as media_options
@@ -15,6 +15,8 @@ from bringup.harness.media.store import MediaError, MediaMissing, Store
 from bringup.harness.media.survey import There, survey, total
 from bringup.harness.tables import show, size_text
 
+ANYBODY = 2
+"""Guests up to this tier have media that anybody can fetch."""
 MISSING = 3
 """Status of a fetch that could not have something."""
 
@@ -31,7 +33,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     fetching = commands.add_parser("fetch", help="fetch and make what guests boot from")
     fetching.add_argument("guests", type=guest_argument, nargs="*", metavar="GUEST")
-    fetching.add_argument("--all", action="store_true", help="of every guest that ships")
+    fetching.add_argument("--all", action="store_true", help="of every guest whose media anybody can fetch")
     fetching.add_argument("--refresh", action="store_true", help="ask archives for newer versions")
     fetching.add_argument("--media", type=media_argument, action="append", default=[], metavar="ROLE=FILE")
     media_options.add(fetching)
@@ -41,6 +43,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
     pruning.add_argument("--older-than", type=_days, metavar="DAYS", help="also what was not used for so long")
     pruning.set_defaults(handler=_prune)
+
+
+def _is_for_anybody(guest: Guest) -> bool:
+    """Can its media be fetched by whoever wants to?"""
+    return guest.definition.tier <= ANYBODY and SYNTHETIC not in guest.marks
 
 
 def _days(text: str) -> float:
@@ -55,7 +62,7 @@ def _days(text: str) -> float:
 
 
 def _list(options: argparse.Namespace) -> int:
-    guests: Sequence[Guest] = options.guests or [load(name) for name in names()]
+    guests: Sequence[Guest] = options.guests or [guest for guest in map(load, names()) if SYNTHETIC not in guest.marks]
     findings = list(survey(guests, Store(), options.check))
     show(
         ("guest", "role", "state", "size", "licence", "origin"),
@@ -74,7 +81,7 @@ def _fetch(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Goes through all guests whatever happens to one; a wrong hash is worse than something missing."""
     if bool(options.guests) == options.all:
         parser.error("name guests, or --all")
-    guests: Sequence[Guest] = options.guests or [load(name) for name in names()]
+    guests: Sequence[Guest] = options.guests or [guest for guest in map(load, names()) if _is_for_anybody(guest)]
     media = media_options.media(options, refresh=options.refresh)
     status, rows = 0, []
     for guest in guests:

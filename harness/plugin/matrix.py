@@ -61,7 +61,8 @@ def pair_id(guest: Guest, vmm: LoadedVmm) -> str:
 
 
 def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list[Guest]:
-    """Those that the command line asks for, and of them those that the test is for."""
+    """Those that the command line asks for, and of them those that the test is for. Guests that are synthetic or
+    untried are asked for by name or by that tag."""
     wanted = options.get(config, "guest")
     tags = [*(options.get(config, "tag") or ()), *([tag] if tag else [])]
     try:
@@ -69,14 +70,17 @@ def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list
             found = [guest for name in wanted for guest in _named(name)]
         else:
             tier = options.get(config, "tier") or DEFAULT_TIER
-            found = [guest for guest in map(loader.load, loader.names()) if guest.definition.tier <= tier]
+            found = [
+                guest
+                for guest in map(loader.load, loader.names())
+                if guest.definition.tier <= tier and guest.marks <= set(tags)
+            ]
     except loader.GuestError as error:
         raise pytest.UsageError(f"--guest: {error}") from None
     return [
         guest
         for guest in {guest.name: guest for guest in found}.values()
-        if set(tags) <= set(guest.definition.tags)
-        and (not names or any(fnmatchcase(guest.name, name) for name in names))
+        if guest.tags >= set(tags) and (not names or any(fnmatchcase(guest.name, name) for name in names))
     ]
 
 

@@ -27,8 +27,8 @@ OURS = frozenset({"guests", "vmms"})
 GROUP = ("bringup", "guests on VMMs (bringup)")
 SIGNS = ("--vmm", "--guest", "--bringup-")
 """Beginnings of options that tell a run of guests."""
-CI_TIER = 2
-"""Guests up to this tier have media that anybody can fetch."""
+ANYBODY, BRINGERS = 2, 3
+"""Guests up to these tiers have media that anybody can fetch, or bring."""
 
 
 def _options() -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def _options() -> dict[str, dict[str, Any]]:
             "help": "a guest: a name, a glob, a TOML file; again for more",
         },
         "tag": {"action": "append", "metavar": "TAG", "help": "only guests with this tag; again for more"},
-        "tier": {"type": int, "choices": (1, 2, 3), "help": "only guests up to this tier (2)"},
+        "tier": {"type": int, "choices": (1, 2, 3, 4), "help": "only guests up to this tier (2)"},
         "vmm": {"action": "append", "metavar": "NAME", "help": "a VMM: a name, a TOML file; again for more (bringup)"},
         "output-dir": {"type": Path, "metavar": "FOLDER", "help": "of records and bundles (bringup-out/)"},
         "keep-on-failure": {
@@ -130,18 +130,13 @@ def keep(config: pytest.Config) -> int:
 
 def requires_media(config: pytest.Config, guest: Guest) -> bool:
     """Does a guest without its media fail? UsageError: the ini value is wrong."""
-    if get(config, "require-media"):
-        return True
-    match config.getini("bringup_require_media"):
-        case "true":
-            return True
-        case "false":
-            return False
-        case "ci":
-            in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-            return in_ci and (guest.definition.tier <= CI_TIER or bool(os.environ.get("BRINGUP_MEDIA")))
-        case other:
-            raise pytest.UsageError(f"bringup_require_media: {other!r} is not true, false or ci")
+    ini = config.getini("bringup_require_media")
+    if ini not in ("true", "false", "ci"):
+        raise pytest.UsageError(f"bringup_require_media: {ini!r} is not true, false or ci")
+    in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    if not (get(config, "require-media") or ini == "true" or (ini == "ci" and in_ci)):
+        return False
+    return guest.definition.tier <= (BRINGERS if os.environ.get("BRINGUP_MEDIA") else ANYBODY)
 
 
 def media(config: pytest.Config) -> Media:

@@ -18,8 +18,6 @@ from bringup.harness.outcome import Blame, Outcome
 VERSION = 0
 HOST_CLOCK = "host-clock"
 """Label: guest time was the host's, so that the same inputs need not give the same run."""
-SYNTHETIC = "synthetic"
-"""Label, and tag of guests: it is none that people use, but one made for a test."""
 
 
 class Entry(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
