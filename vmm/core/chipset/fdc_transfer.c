@@ -433,6 +433,16 @@ void fdc_transfer_begin(struct fdc *fdc, uint64_t now)
         fdc->event_at = unit->seek_at;
 }
 
+/* Meanwhile the medium may have been taken out, or the data rate changed. */
+static bool still_there(struct fdc *fdc)
+{
+    const struct floppy_drive *drive = fdc_drive(fdc, number(fdc));
+
+    return drive && drive->medium && !(fdc_transfer_writes(fdc) && drive->write_protected) &&
+           (code(fdc) == FDC_FORMAT_TRACK ||
+            (floppy_drive_readable(drive, fdc->head, fdc->rate) && fdc->sector < drive->sectors));
+}
+
 void fdc_transfer_event(struct fdc *fdc, uint64_t at)
 {
     switch (fdc->phase) {
@@ -443,8 +453,10 @@ void fdc_transfer_event(struct fdc *fdc, uint64_t at)
     case FDC_SECTOR:
         if (!fdc->found)
             fail(fdc, 0, 0, at);
-        else if (medium_ready(fdc, at)) /* it may have been taken out */
+        else if (still_there(fdc))
             sector_passed(fdc, at);
+        else
+            search(fdc, at);
         break;
     case FDC_CRC:
         sector_done(fdc, at);

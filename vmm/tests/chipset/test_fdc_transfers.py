@@ -204,6 +204,25 @@ def test_a_medium_that_goes_while_it_is_read(fdc: Fdc, lib: Any) -> None:
     assert (fdc.irq, fdc.deadline, fdc.read(MSR)) == (False, NEVER, 0x10)
 
 
+def test_a_data_rate_that_changes_while_a_sector_is_waited_for(fdc: Fdc) -> None:
+    fdc.dma_bytes = SECTOR
+    fdc.command(READ, *chs(0, 0, 1))
+    fdc.write(CCR, 2)
+    fdc.wait()
+    assert fdc.results()[:3] == [0x40, MA, 0]
+    assert not fdc.memory
+
+
+def test_a_smaller_medium_that_comes_while_a_sector_is_waited_for(fdc: Fdc, lib: Any) -> None:
+    fdc.seek(0x0F, 0, 79)
+    fdc.command(READ, *chs(79, 0, 1))
+    assert lib.floppy_drive_insert(fdc.state.drive[0:1], 368640, False)
+    fdc.write(CCR, 2)
+    fdc.wait()
+    assert fdc.results()[:3] == [0x40, MA, 0]
+    assert fdc.served == []
+
+
 def test_a_medium_that_cannot_be_read(fdc: Fdc) -> None:
     fdc.broken, fdc.dma_bytes = True, SECTOR
     assert fdc.run(READ, *chs(0, 0, 1)) == [0x40, DE, DD, 0, 0, 1, 2]

@@ -1,1 +1,1 @@
-"""Fuzz targets of the decoder and of the whole processor (libFuzzer)."""
+"""Fuzz targets of the decoder, of the whole processor and of chips (libFuzzer)."""

@@ -1,4 +1,4 @@
-"""`python -m fuzz [--seconds N] [--jobs N]`: both targets with clang's libFuzzer, AddressSanitizer and
+"""`python -m fuzz [--seconds N] [--jobs N] [TARGET...]`: the targets with clang's libFuzzer, AddressSanitizer and
 UndefinedBehaviorSanitizer, from the inputs in corpus.txt. What it finds stays in build/fuzz."""
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from bringup.vmm.core import _core
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
 BUILD = Path("build/fuzz").absolute()
-TARGETS = ("decode", "step")
+# Each target, and the folder of the core that it is linked with.
+TARGETS = {"decode": "processor", "step": "processor", "dma": "chipset", "fdc": "chipset"}
 # As build.py's sanitized core; the fuzzer wants coverage of it all.
 FLAGS = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", "-mno-red-zone", "-UNDEBUG", "-DBRINGUP_LOOP_DISPATCH",
          "-fno-omit-frame-pointer", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined",
@@ -46,11 +47,12 @@ def configuration() -> bytes:
 
 
 def build(clang: str) -> None:
-    """Compiles the processor's sources that changed, and links both targets."""
+    """Compiles the sources that changed, and links the targets."""
     objects = BUILD / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     newest = max(header.stat().st_mtime for header in [*CORE.rglob("*.h"), *HERE.glob("*.h")])
-    sources = [*sorted((CORE / "processor").glob("*.c")), *sorted(HERE.glob("*.c"))]
+    folders = sorted(set(TARGETS.values()))
+    sources = [*(path for folder in folders for path in sorted((CORE / folder).glob("*.c"))), *sorted(HERE.glob("*.c"))]
 
     def compile_one(source: Path) -> Path:
         target = objects / f"{source.parent.name}-{source.stem}.o"
@@ -60,8 +62,8 @@ def build(clang: str) -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = list(pool.map(compile_one, sources))
-    shared = [target for target in made if target.name.startswith("processor-")]
-    for name in TARGETS:
+    for name, folder in TARGETS.items():
+        shared = [target for target in made if target.name.startswith(f"{folder}-")]
         parts = [BUILD / name, objects / f"fuzz-{name}.o", *shared]
         subprocess.run([clang, "-fsanitize=fuzzer,address,undefined", "-o", *map(str, parts)], check=True)
 
@@ -90,16 +92,19 @@ def fuzz(name: str, seconds: int, jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="for each of the two targets (default: 60)")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
     arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"there is no target {sorted(unknown)[0]!r}; there are {', '.join(TARGETS)}")
     clang = shutil.which("clang")
     if clang is None:
         print("fuzz: clang is not installed (Debian: apt-get install clang)", file=sys.stderr)
         return 2
     build(clang)
     (BUILD / "configuration").write_bytes(configuration())
-    return max(fuzz(name, arguments.seconds, arguments.jobs) for name in TARGETS)
+    return max(fuzz(name, arguments.seconds, arguments.jobs) for name in arguments.targets or TARGETS)
 
 
 if __name__ == "__main__":
