@@ -11,35 +11,9 @@
 #include <string.h>
 
 #include "chipset/board.h"
-#include "chipset/map.h"
 #include "emulate.h"
+#include "memory_map.h"
 #include "processor/bits.h"
-
-/* ---- the PC's physical memory: guest-physical addresses of RAM are offsets into the arena ---- */
-
-#define KIB(n) ((uint64_t)(n) << 10)
-#define MIB(n) ((uint64_t)(n) << 20)
-#define GIB(n) ((uint64_t)(n) << 30)
-
-#define VGA_HOLE 0xa0000u /* video memory: not RAM */
-#define VGA_HOLE_END 0xc0000u
-#define PCI_HOLE ((uint64_t)MAP_RAM_LOW_END)
-#define PCI_HOLE_END GIB(4)
-#define A20 MIB(1) /* the address line that a gate may hold low */
-
-/* The first address behind all RAM; `bytes` is machine_config.memory_bytes. */
-static inline uint64_t ram_end(uint64_t bytes)
-{
-    return bytes <= PCI_HOLE ? bytes : bytes - PCI_HOLE + PCI_HOLE_END;
-}
-
-/* Is all of [gpa, gpa + size) RAM? */
-static inline bool ram_contains(uint64_t bytes, uint64_t gpa, uint64_t size)
-{
-    uint64_t end = gpa + size;
-    return end >= gpa && end <= ram_end(bytes) && (end <= VGA_HOLE || gpa >= VGA_HOLE_END) &&
-           (end <= PCI_HOLE || gpa >= PCI_HOLE_END);
-}
 
 /* ---- one vCPU ---- */
 
@@ -68,6 +42,7 @@ struct vcpu {
     const struct accel *accel;
     struct machine *machine; /* for `attention` */
     const struct machine_config *config;
+    const struct memory_map *map;
     struct arena *arena;
     struct processor *processor;
     struct board *board;
@@ -106,7 +81,7 @@ static inline uint64_t vcpu_machine_count(const struct vcpu *vcpu)
 static inline void vcpu_monitor(struct vcpu *vcpu, uint64_t gpa)
 {
     gpa &= ~(uint64_t)(MONITOR_LINE - 1);
-    bool ram = ram_contains(vcpu->config->memory_bytes, gpa, MONITOR_LINE);
+    bool ram = memory_allows(vcpu->map, gpa, MONITOR_LINE, MEMORY_ROM);
     vcpu->monitor.line = ram ? arena_at(vcpu->arena, gpa, MONITOR_LINE) : NULL;
     if (ram)
         memcpy(vcpu->monitor.before, vcpu->monitor.line, MONITOR_LINE);
@@ -175,6 +150,8 @@ struct accel {
     void (*set_time)(struct vcpu *vcpu, uint64_t time);
     /* The A20 gate: closed, physical addresses have bit 20 clear. Open after reset. */
     void (*set_a20)(struct vcpu *vcpu, bool open);
+    /* vcpu->map has changed; called for each vCPU, the first one first. */
+    void (*set_map)(struct vcpu *vcpu);
 
     /* RFLAGS.IF, and the interruptibility state. */
     bool (*interrupts_enabled)(const struct vcpu *vcpu);

@@ -161,6 +161,26 @@ static void access_msr(struct vcpu *vcpu)
     complete(cpu, op);
 }
 
+/* ---- the memory map ---- */
+
+static void map_window(struct vcpu *vcpu)
+{
+    static const enum arena_access access[] = {
+        [MEMORY_BUS] = ARENA_BUS, [MEMORY_ROM] = ARENA_ROM, [MEMORY_RAM] = ARENA_RAM};
+    for (unsigned i = 0; i < WINDOW_PAGES; i++)
+        arena_set_access(vcpu->arena, WINDOW + i * MEMORY_PAGE, MEMORY_PAGE, access[vcpu->map->window[i]]);
+}
+
+static void map_arena(struct vcpu *vcpu)
+{
+    const struct memory_map *map = vcpu->map;
+    uint64_t hole = map->ram_bytes < PCI_HOLE ? map->ram_bytes : PCI_HOLE;
+    if (memory_end(map->ram_bytes, map->rom < PCI_HOLE_END) > hole)
+        arena_set_gap(vcpu->arena, hole, map->rom - hole);
+    arena_set_access(vcpu->arena, map->rom, PCI_HOLE_END - map->rom, ARENA_ROM);
+    map_window(vcpu);
+}
+
 /* ---- struct accel ---- */
 
 static uint64_t bare_structures(const struct machine_config *config)
@@ -192,6 +212,8 @@ static struct vcpu *bare_create(const struct vcpu *common, char *error, size_t e
         return NULL;
     }
     bare->vcpu = *common;
+    if (common->index == 0)
+        map_arena(&bare->vcpu);
     common->processor->want_monitor = common->config->cpus > 1;
     bare_reset(&bare->vcpu);
     read_clock(&bare->vcpu);
@@ -267,6 +289,13 @@ static void bare_set_time(struct vcpu *vcpu, uint64_t time)
 static void bare_set_a20(struct vcpu *vcpu, bool open)
 {
     vcpu->processor->s.a20m = open ? 0 : A20;
+    mmu_flush_all(vcpu->processor);
+}
+
+static void bare_set_map(struct vcpu *vcpu)
+{
+    if (vcpu->index == 0)
+        map_window(vcpu);
     mmu_flush_all(vcpu->processor);
 }
 
@@ -373,6 +402,7 @@ const struct accel accel_bare = {
     .run = bare_run,
     .set_time = bare_set_time,
     .set_a20 = bare_set_a20,
+    .set_map = bare_set_map,
     .interrupts_enabled = bare_interrupts_enabled,
     .interruptibility = bare_interruptibility,
     .trap_pending = bare_trap_pending,

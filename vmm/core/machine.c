@@ -222,6 +222,7 @@ static void run_until_exit(struct machine *machine, const struct machine_limits 
             continue;
         }
         follow_a20(machine);
+        memory_window_follow(machine);
         uint64_t before = vcpu->count;
         unsigned windows = deliver(machine, vcpu);
         if (machine->config.cpus > 1 && schedule_others_wait(machine))
@@ -275,6 +276,9 @@ static bool check_config(const struct machine_config *config, char *error, size_
         snprintf(error, error_size, "unknown accelerator %u", config->accel);
     else if (config->clock != CLOCK_VIRTUAL && config->clock != CLOCK_HOST)
         snprintf(error, error_size, "unknown clock %u", config->clock);
+    else if (config->firmware_bytes % MEMORY_PAGE || config->firmware_bytes > MACHINE_MAX_FIRMWARE)
+        snprintf(error, error_size, "%u bytes of firmware: it must be a multiple of 4 KiB, at most 16 MiB",
+                 config->firmware_bytes);
     else if (config->cpuid_count > MACHINE_MAX_CPUID)
         snprintf(error, error_size, "%u CPUID rows: there can be up to %d", config->cpuid_count, MACHINE_MAX_CPUID);
     else if (missing_on_host())
@@ -289,6 +293,7 @@ static struct vcpu *create_vcpu(struct machine *machine, unsigned index, char *e
     struct vcpu common = {.accel = machine->accel,
                           .machine = machine,
                           .config = &machine->config,
+                          .map = &machine->map,
                           .arena = machine->arena,
                           .processor = processor_create(machine->arena, &machine->config, index),
                           .board = machine->board,
@@ -327,17 +332,17 @@ struct machine *machine_create(const struct machine_config *config, char *error,
     }
     machine->config = *config;
     machine->accel = config->accel == ACCEL_BARE ? &accel_bare : &accel_vtx;
-    uint64_t end = ram_end(config->memory_bytes);
+    uint64_t end = memory_end(config->memory_bytes, config->firmware_bytes);
     machine->arena = arena_create(end + machine->accel->structures(config));
     machine->board = board_create(&machine->config);
     if (!machine->arena || !machine->board) {
         snprintf(error, error_size, "no memory for a machine with %llu MiB of RAM",
                  (unsigned long long)(config->memory_bytes >> 20));
     } else {
-        arena_hole(machine->arena, VGA_HOLE, VGA_HOLE_END - VGA_HOLE);
-        if (end > PCI_HOLE)
-            arena_hole(machine->arena, PCI_HOLE, PCI_HOLE_END - PCI_HOLE);
-        if (create_vcpus(machine, error, error_size))
+        board_attach(machine->board, &(struct board_memory){machine, memory_at, memory_hidden});
+        if (!memory_window_create(machine))
+            snprintf(error, error_size, "out of memory");
+        else if (create_vcpus(machine, error, error_size))
             return machine;
     }
     machine_destroy(machine);
@@ -355,6 +360,7 @@ void machine_destroy(struct machine *machine)
         board_destroy(machine->board);
     if (machine->arena)
         arena_destroy(machine->arena);
+    free(machine->hidden);
     free(machine);
 }
 
@@ -372,16 +378,14 @@ void machine_reset(struct machine *machine)
         vcpu->detail = 0;
     }
     machine->event = BOARD_NONE;
+    memory_window_follow(machine);
 }
 
 /* ---- memory, registers, devices ---- */
 
 uint8_t *machine_ram(struct machine *machine, uint64_t gpa, uint64_t size)
 {
-    if (!ram_contains(machine->config.memory_bytes, gpa, size))
-        return NULL;
-    arena_written(machine->arena, gpa, size); /* before the next run, by the caller */
-    return arena_at(machine->arena, gpa, size);
+    return memory_at(machine, gpa, size, true); /* written before the next run, by the caller */
 }
 
 uint64_t machine_count(const struct machine *machine)

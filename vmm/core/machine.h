@@ -11,6 +11,7 @@
 #define MACHINE_UARTS 4
 #define MACHINE_MAX_CPUS 254 /* what the I/O APIC and xAPIC mode can address: 8 bits, of which FFh is all */
 #define MACHINE_MAX_CPUID 96
+#define MACHINE_MAX_FIRMWARE 0x1000000 /* bytes */
 #define MACHINE_NEVER 0xffffffffffffffffULL
 
 enum machine_accel { ACCEL_VTX = 0, ACCEL_BARE = 1 };
@@ -28,6 +29,13 @@ struct cpuid_leaf {
     uint32_t eax, ebx, ecx, edx;
 };
 
+/* An item of the firmware configuration device (chipset/fw_cfg.h). */
+struct machine_item {
+    uint16_t key;
+    uint32_t size;
+    const uint8_t *data;
+};
+
 struct machine_config {
     uint64_t memory_bytes;  /* guest RAM; a multiple of 1 MiB, at least 2 MiB */
     uint32_t accel;         /* enum machine_accel */
@@ -40,6 +48,10 @@ struct machine_config {
     uint32_t cpuid_count;
     struct cpuid_leaf cpuid[MACHINE_MAX_CPUID];
     uint32_t generation;    /* enum cpu_generation; 0: the last */
+    const uint8_t *firmware; /* ROM that ends at 4 GiB; copied */
+    uint32_t firmware_bytes; /* a multiple of 4 KiB; 0: none, and the board is as firmware would leave it */
+    const struct machine_item *items; /* copied */
+    uint32_t item_count;
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, when CPUID.7.EDX[29] */
 };
 

@@ -11,6 +11,10 @@ struct machine {
     const struct accel *accel;
     struct arena *arena;
     struct board *board;
+    struct memory_map map;
+    uint8_t *hidden;              /* WINDOW_BYTES: what the window does not show; NULL without firmware */
+    bool reads_ram[WINDOW_PAGES]; /* what it shows is RAM, not what lies on the bus in front of it */
+    uint32_t window_version;
     struct vcpu *vcpu[MACHINE_MAX_CPUS]; /* config.cpus of them */
     struct vcpu *current; /* runs, or ran last: its time is the machine's */
     uint64_t slice_end;   /* the machine's count at which the current vCPU's turn ends */
@@ -42,6 +46,16 @@ static inline void take_nmi(struct vcpu *vcpu)
     if (board_take_nmi(vcpu->board, vcpu->index))
         vcpu->nmi_pending = true;
 }
+
+/* ---- memory_window.c ---- */
+
+/* What lies there after power-on; false: no memory. */
+bool memory_window_create(struct machine *machine);
+/* The chipset may have changed it. */
+void memory_window_follow(struct machine *machine);
+/* struct board_memory; `context` is the machine. */
+uint8_t *memory_at(void *context, uint64_t gpa, uint64_t size, bool write);
+uint8_t *memory_hidden(void *context, uint64_t gpa);
 
 /* ---- schedule.c ---- */
 

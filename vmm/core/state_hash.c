@@ -76,10 +76,12 @@ static uint64_t hash_vcpu(const struct vcpu *vcpu, uint64_t hash)
 uint64_t machine_state_hash(const struct machine *machine)
 {
     uint64_t words[] = {machine_count(machine), machine_time(machine), board_hash(machine->board)};
-    uint64_t hash = hash_words(0, words, sizeof words), end = ram_end(machine->config.memory_bytes);
+    uint64_t hash = hash_words(0, words, sizeof words), end = memory_end(machine->config.memory_bytes, false);
     for (unsigned i = 0; i < machine->config.cpus; i++)
         hash = hash_vcpu(machine->vcpu[i], hash);
     hash = hash_ram(machine, hash, 0, VGA_HOLE);
-    hash = hash_ram(machine, hash, VGA_HOLE_END, min64(end, PCI_HOLE));
+    hash = hash_ram(machine, hash, machine->hidden ? WINDOW : VGA_HOLE_END, min64(end, PCI_HOLE));
+    if (machine->hidden)
+        hash = hash_words(hash, machine->hidden, WINDOW_BYTES);
     return hash_ram(machine, hash, PCI_HOLE_END, end);
 }

@@ -29,8 +29,12 @@ void arena_destroy(struct arena *arena);
 uint8_t *arena_at(struct arena *arena, uint64_t hpa, uint64_t size);
 /* Memory was written by other than the processor (a device, a loader): drop what was decoded from it. */
 void arena_written(struct arena *arena, uint64_t hpa, uint64_t size);
-/* Punch a hole: [hpa, hpa + size) answers as a bus, not as RAM (the PC's 0xA0000..0xBFFFF). */
-void arena_hole(struct arena *arena, uint64_t hpa, uint64_t size);
+/* Whole pages of it answer as RAM, as ROM (stores go to the bus) or as a bus. What processors have cached of it is theirs
+ * to flush. */
+enum arena_access { ARENA_RAM = 0, ARENA_ROM, ARENA_BUS };
+void arena_set_access(struct arena *arena, uint64_t hpa, uint64_t size, enum arena_access access);
+/* One hole of any size besides (the PC's below 4 GiB): a bus. */
+void arena_set_gap(struct arena *arena, uint64_t hpa, uint64_t size);
 
 /* ---- the processor ---- */
 

@@ -590,7 +590,7 @@ def test_usage_errors_are_one_line_and_status_2(
     ("content", "options", "complaint"),
     [
         (b"MZ" + bytes(5000), [], "is neither a Linux bzImage nor a multiboot image"),
-        (gzip.compress(bytes(100)), [], "is packed with gzip: unpack it first"),
+        (gzip.compress(bytes(100), mtime=0), [], "is packed with gzip: unpack it first"),
         (struct.pack("<3I", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF), [], "is not an ELF file"),
         (struct.pack("<8I", 0x1BADB002, 1 << 16, -0x1BAEB002 & 0xFFFFFFFF, *[0xFFFFF000] * 5), [], "0xfffff000"),
         (struct.pack("<8I", 0x1BADB002, 1 << 16, -0x1BAEB002 & 0xFFFFFFFF, *[LOAD] * 2, 0, 0, LOAD), ["--initrd", ","],

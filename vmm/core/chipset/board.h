@@ -8,10 +8,19 @@
 #include <stdbool.h>
 
 #include "../machine.h"
+#include "../memory_access.h"
 
 enum board_event { BOARD_NONE = 0, BOARD_POWER_OFF, BOARD_RESET, BOARD_PANIC, BOARD_DEBUG_EXIT };
 
 struct board;
+
+/* Guest-physical memory, as bus masters and the chipset reach it: NULL where it is not RAM (nor, for reading, ROM), and
+ * the RAM behind a page of the window that reads do not find. */
+struct board_memory {
+    void *context;
+    uint8_t *(*at)(void *context, uint64_t gpa, uint64_t size, bool write);
+    uint8_t *(*hidden)(void *context, uint64_t gpa);
+};
 
 struct board *board_create(const struct machine_config *config);
 void board_destroy(struct board *board);
@@ -24,6 +33,16 @@ void board_io_write(struct board *board, uint16_t port, uint32_t value, unsigned
 void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *data, unsigned size, uint64_t now);
 void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const void *data, unsigned size,
                         uint64_t now);
+
+void board_attach(struct board *board, const struct board_memory *memory);
+
+/* The page of the window from A0000h to FFFFFh at this address; the version changes whenever any of them may have. */
+struct board_page {
+    enum memory_access access;
+    bool reads_ram;
+};
+struct board_page board_window_page(const struct board *board, uint32_t gpa);
+uint32_t board_window_version(const struct board *board);
 
 /* Time passes: fires every timer due at or before `now`. */
 void board_advance(struct board *board, uint64_t now);

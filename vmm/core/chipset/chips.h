@@ -35,7 +35,8 @@
     PART(owner, ferr, ferr, )                                                                                          \
     PART(owner, fw_cfg, fw_cfg, )                                                                                      \
     PART(owner, testdev, testdev, )                                                                                    \
-    VALUE(owner, uint16_t, irqs, ) /* levels of ISA IRQ 15:0, testdev's lines left out */
+    VALUE(owner, uint16_t, irqs, )     /* levels of ISA IRQ 15:0 by the chips that drive them */                            \
+    VALUE(owner, uint16_t, pci_irqs, ) /* by PCI functions, as the ISA bridge routes them */
 STATE_STRUCT(chips, CHIPS_STATE);
 
 struct board;

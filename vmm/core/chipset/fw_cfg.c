@@ -1,5 +1,6 @@
 #include "fw_cfg.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "map.h"
@@ -98,8 +99,34 @@ void fw_cfg_select(struct fw_cfg *fw_cfg, uint16_t key)
     fw_cfg->offset = 0;
 }
 
-uint8_t fw_cfg_read(struct fw_cfg *fw_cfg)
+bool fw_cfg_items_copy(struct fw_cfg_items *items, const struct machine_item *item, uint32_t count)
 {
+    *items = (struct fw_cfg_items){0};
+    items->item = calloc(count + 1, sizeof *items->item);
+    for (uint32_t i = 0; items->item && i < count; i++) {
+        uint8_t *bytes = malloc(item[i].size + 1);
+        if (!bytes)
+            return false;
+        memcpy(bytes, item[i].data, item[i].size);
+        items->item[items->count++] = (struct machine_item){item[i].key, item[i].size, bytes};
+    }
+    return items->item;
+}
+
+void fw_cfg_items_free(struct fw_cfg_items *items)
+{
+    for (uint32_t i = 0; i < items->count; i++)
+        free((void *)items->item[i].data);
+    free(items->item);
+}
+
+uint8_t fw_cfg_read(struct fw_cfg *fw_cfg, const struct fw_cfg_items *items)
+{
+    for (uint32_t i = 0; i < items->count; i++) {
+        const struct machine_item *item = &items->item[i];
+        if (item->key == fw_cfg->selector)
+            return fw_cfg->offset < item->size ? item->data[fw_cfg->offset++] : 0;
+    }
     const struct item item = item_of(fw_cfg);
     return fw_cfg->offset < item.size ? item.bytes[fw_cfg->offset++] : 0;
 }

@@ -1,8 +1,10 @@
 /* QEMU's firmware configuration device (QEMU, docs/specs/fw_cfg), by ports and without DMA: how firmware, and tests that
- * take its place, learn what machine they are on. Items are made from the configuration when they are read. */
+ * take its place, learn what machine they are on. Items are made from the configuration when they are read, or given by the
+ * machine's builder. */
 #ifndef BRINGUP_FW_CFG_H
 #define BRINGUP_FW_CFG_H
 
+#include "../machine.h"
 #include "fields.h"
 
 /* Ports, counted from the first (510h). */
@@ -30,8 +32,18 @@ enum { FW_CFG_ID_PORTS = 1 << 0 };
     VALUE(owner, uint32_t, offset, ) /* of the byte that is read next */
 STATE_STRUCT(fw_cfg, FW_CFG_STATE);
 
+/* What the machine's builder gives, instead of or besides those that are made here. Not state: the same all the time. */
+struct fw_cfg_items {
+    uint32_t count;
+    struct machine_item *item;
+};
+
+/* Copies with their bytes; false: no memory. */
+bool fw_cfg_items_copy(struct fw_cfg_items *items, const struct machine_item *item, uint32_t count);
+void fw_cfg_items_free(struct fw_cfg_items *items);
+
 void fw_cfg_reset(struct fw_cfg *fw_cfg, uint64_t ram_size, unsigned cpus);
 void fw_cfg_select(struct fw_cfg *fw_cfg, uint16_t key);
-uint8_t fw_cfg_read(struct fw_cfg *fw_cfg);
+uint8_t fw_cfg_read(struct fw_cfg *fw_cfg, const struct fw_cfg_items *items);
 
 #endif

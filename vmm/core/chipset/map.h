@@ -36,6 +36,7 @@
 #define PORT_PVPANIC 0x505
 #define PORT_FW_CFG 0x510
 #define PORT_PM1A_EVT 0x600
+#define PORT_PM_SIZE 0x40
 #define PORT_PM1A_EVT_SIZE 4
 #define PORT_PM1A_CNT 0x604
 #define PORT_PM1A_CNT_SIZE 2

@@ -10,9 +10,9 @@ static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
 {
     struct vcpu *vcpu = context;
     gpa &= ~guest_of(vcpu)->a20m;
-    const uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
-    if (ram)
-        memcpy(data, ram, size);
+    const uint8_t *memory = guest_memory(guest_of(vcpu), gpa, size, MEMORY_ROM);
+    if (memory)
+        memcpy(data, memory, size);
     else
         board_memory_read(vcpu->board, vcpu->index, gpa, data, size, vcpu->time);
 }
@@ -21,7 +21,7 @@ static void bus_write(void *context, uint64_t gpa, const void *data, unsigned si
 {
     struct vcpu *vcpu = context;
     gpa &= ~guest_of(vcpu)->a20m;
-    uint8_t *ram = guest_ram(guest_of(vcpu), gpa, size);
+    uint8_t *ram = guest_memory(guest_of(vcpu), gpa, size, MEMORY_RAM);
     if (ram) {
         memcpy(ram, data, size);
         arena_written(vcpu->arena, gpa, size);

@@ -301,12 +301,12 @@ static void exit_io(struct guest *guest)
 
 /* ---- memory ---- */
 
-/* Exit qualification: table 28-7. What is not mapped is not RAM. */
+/* Exit qualification: table 28-7. A device, or a store to ROM. */
 static void exit_ept_violation(struct guest *guest)
 {
     enum { NMI_UNBLOCKED_BY_IRET = 1 << 12 };
     uint64_t gpa = vmcs_read(guest, GUEST_PHYSICAL_ADDRESS);
-    if (guest_ram(guest, gpa, 1)) {
+    if (guest_memory(guest, gpa, 1, MEMORY_RAM)) {
         vcpu_end(&guest->vcpu, MACHINE_INTERNAL, "EPT violation in RAM: address %#llx, qualification %#llx",
                  (unsigned long long)gpa, (unsigned long long)guest->exit.qualification);
     } else if (vmcs_read(guest, IDT_VECTORING_INFORMATION) & EVENT_VALID) {

@@ -15,7 +15,7 @@ enum segment_register { ES, CS, SS, DS, FS, GS, LDTR, TR, SEGMENTS };
 struct layout {
     uint64_t vmxon, vmcs, msr_bitmap;
     uint64_t ones; /* a page of ones, and behind it the EPT tables that map nothing but it */
-    uint64_t ept;          /* in which RAM is mapped, and nothing else */
+    uint64_t ept;          /* in which RAM and ROM are mapped, and nothing else */
     uint64_t delivery_ept; /* in which all else reads as ones */
     uint64_t end;
 };
@@ -146,10 +146,11 @@ uint64_t ept_pointer_to(uint64_t hpa);
 /* Builds both sets of EPT tables, for all vCPUs. */
 void build_ept(struct guest *guest);
 void guest_set_a20(struct vcpu *vcpu, bool open);
+void guest_set_map(struct vcpu *vcpu);
 /* Makes `ones` a page of ones again. */
 void fill_ones(struct guest *guest);
-/* NULL when any of it is not RAM. */
-uint8_t *guest_ram(const struct guest *guest, uint64_t gpa, uint64_t size);
+/* The host address of [gpa, gpa + size), or NULL when any of it does not allow that. */
+uint8_t *guest_memory(const struct guest *guest, uint64_t gpa, uint64_t size, enum memory_access access);
 
 /* ---- emulation.c: instructions on devices, and others that the processor does not finish by itself ---- */
 

@@ -56,7 +56,7 @@ bool load_pdptes(struct guest *guest, uint64_t cr3)
 {
     struct cpuid_leaf sizes;
     uint64_t pdpte[4];
-    const uint8_t *at = guest_ram(guest, (uint32_t)cr3 & ~31u, sizeof pdpte);
+    const uint8_t *at = guest_memory(guest, (uint32_t)cr3 & ~31u, sizeof pdpte, MEMORY_ROM);
     if (!at)
         return false; /* ones: reserved bits */
     memcpy(pdpte, at, sizeof pdpte);

@@ -107,7 +107,7 @@ static void write_clock(struct guest *guest)
 
 static uint64_t guest_structures(const struct machine_config *config)
 {
-    return layout_of(config, 0).end - ram_end(config->memory_bytes);
+    return layout_of(config, 0).end - memory_end(config->memory_bytes, config->firmware_bytes);
 }
 
 static void guest_destroy(struct vcpu *vcpu)
@@ -225,6 +225,7 @@ const struct accel accel_vtx = {
     .run = guest_run,
     .set_time = guest_set_time,
     .set_a20 = guest_set_a20,
+    .set_map = guest_set_map,
     .interrupts_enabled = guest_interrupts_enabled,
     .interruptibility = guest_interruptibility,
     .trap_pending = guest_trap_pending,

@@ -53,10 +53,22 @@ void arena_written(struct arena *arena, uint64_t hpa, uint64_t size)
     }
 }
 
-void arena_hole(struct arena *arena, uint64_t hpa, uint64_t size)
+void arena_set_access(struct arena *arena, uint64_t hpa, uint64_t size, enum arena_access access)
 {
-    for (uint64_t pa = hpa; pa < hpa + size && pa < arena->size; pa += 0x1000)
-        arena->pages[pa >> PAGE_BITS].hole = true;
+    for (uint64_t pa = hpa; pa < hpa + size && pa < arena->size; pa += 0x1000) {
+        struct page *page = &arena->pages[pa >> PAGE_BITS];
+        if (page->access == access)
+            continue;
+        page_drop_traces(page, pa, 0x1000);
+        page->write_mapped = false;
+        page->access = access;
+    }
+}
+
+void arena_set_gap(struct arena *arena, uint64_t hpa, uint64_t size)
+{
+    arena->gap = hpa;
+    arena->gap_end = hpa + size;
 }
 
 /* ---- decoded code that is overwritten ---- */

@@ -9,7 +9,7 @@
 
 struct page {
     uint32_t code;        /* lines from which operations were decoded */
-    bool hole;            /* answers as a bus */
+    uint8_t access;       /* enum arena_access */
     bool write_mapped;    /* some TLB entry may store here without asking */
     uint8_t misses;       /* stores beside the code since the last drop */
     struct trace *traces; /* decoded from here */
@@ -18,18 +18,19 @@ struct page {
 struct arena {
     uint8_t *memory;
     uint64_t size; /* bytes, a multiple of the page size */
+    uint64_t gap, gap_end; /* a hole besides those of single pages */
     struct page *pages;
     struct trace_cache *traces;   /* of all processors: what is decoded depends on memory and mode alone */
     struct processor *processors; /* on this memory, by `next` */
 };
 
-/* The page of a physical address, or NULL when that is not RAM. */
+/* The page of a physical address, or NULL when that is neither RAM nor ROM. */
 static inline struct page *arena_page(const struct arena *arena, uint64_t pa)
 {
-    if (unlikely(pa >= arena->size))
+    if (unlikely(pa >= arena->size || pa - arena->gap < arena->gap_end - arena->gap))
         return NULL;
     struct page *page = &arena->pages[pa >> PAGE_BITS];
-    return unlikely(page->hole) ? NULL : page;
+    return unlikely(page->access == ARENA_BUS) ? NULL : page;
 }
 
 static inline uint32_t code_lines(uint64_t pa, uint64_t size)

@@ -107,6 +107,12 @@ static struct page *ram_page(const struct processor *cpu, uint64_t pa)
     return unlikely(cpu->emulating) ? NULL : arena_page(cpu->arena, pa);
 }
 
+static struct page *writable_page(const struct processor *cpu, uint64_t pa)
+{
+    struct page *page = ram_page(cpu, pa);
+    return unlikely(page && page->access == ARENA_ROM) ? NULL : page;
+}
+
 const struct emulate_bus *find_bus(struct processor *cpu, const struct op *op)
 {
     if (!cpu->bus && cpu->config.accel == ACCEL_BARE)
@@ -136,7 +142,7 @@ void physical_read(struct processor *cpu, const struct op *op, uint64_t pa, void
 
 void physical_write(struct processor *cpu, const struct op *op, uint64_t pa, const void *data, unsigned size)
 {
-    struct page *page = ram_page(cpu, pa);
+    struct page *page = writable_page(cpu, pa);
     if (likely(page)) {
         memcpy(cpu->arena->memory + pa, data, size);
         page_written(page, pa, size);
@@ -394,6 +400,7 @@ static void fill(struct processor *cpu, struct tlb_entry *tlb, uint64_t linear, 
     uint32_t system = access & ACCESS_SYSTEM;
     unsigned index = linear >> 12 & (TLB_SIZE - 1), class = (unsigned)(tlb - cpu->bank->entry[0]) / TLB_SIZE;
     bool write = mapping->rights & RIGHT_DIRTY && mapping->rights & RIGHT_EPT_WRITE && !page->code &&
+                 page->access == ARENA_RAM &&
                  permitted(cpu, ACCESS_WRITE | system, mapping->rights);
     tlb[index] = (struct tlb_entry){
         .read = permitted(cpu, ACCESS_READ | system, mapping->rights) ? tag : TLB_INVALID,
@@ -759,7 +766,7 @@ static uint8_t *find_operand(struct processor *cpu, const struct op *op, uint64_
     if (unlikely(!page))
         return NULL;
     fill(cpu, tlb, linear, access, &first, page);
-    if (unlikely(cpu->pieces.size[1] || (access & ACCESS_WRITE && page->code)))
+    if (unlikely(cpu->pieces.size[1] || (access & ACCESS_WRITE && (page->code || page->access == ARENA_ROM))))
         return NULL;
     return cpu->arena->memory + first.pa;
 }
@@ -774,7 +781,7 @@ static void read_pieces(struct processor *cpu, const struct op *op)
 /* A device's piece needs a bus before anything of the operand changes. */
 static void write_pieces(struct processor *cpu, const struct op *op, const void *data)
 {
-    if (cpu->pieces.size[1] && !ram_page(cpu, cpu->pieces.pa[1]))
+    if (cpu->pieces.size[1] && !writable_page(cpu, cpu->pieces.pa[1]))
         find_bus(cpu, op);
     physical_write(cpu, op, cpu->pieces.pa[0], data, cpu->pieces.size[0]);
     if (cpu->pieces.size[1])
@@ -824,7 +831,7 @@ void *mmu_modify(struct processor *cpu, const struct op *op, uint64_t linear, un
     uint8_t *host = find_operand(cpu, op, linear, size, seg, ACCESS_WRITE);
     if (likely(host))
         return host;
-    if (!cpu->bus && cpu->pieces.size[1] && !ram_page(cpu, cpu->pieces.pa[1]))
+    if (!cpu->bus && cpu->pieces.size[1] && !writable_page(cpu, cpu->pieces.pa[1]))
         find_bus(cpu, op);
     read_pieces(cpu, op);
     return cpu->bounce;
@@ -838,7 +845,8 @@ void mmu_modify_end(struct processor *cpu, const struct op *op)
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write)
 {
     find_operand(cpu, op, linear, size, seg, write ? ACCESS_WRITE : ACCESS_READ);
-    if (unlikely(!ram_page(cpu, cpu->pieces.pa[0]) || (cpu->pieces.size[1] && !ram_page(cpu, cpu->pieces.pa[1]))))
+    struct page *(*find)(const struct processor *, uint64_t) = write ? writable_page : ram_page;
+    if (unlikely(!find(cpu, cpu->pieces.pa[0]) || (cpu->pieces.size[1] && !find(cpu, cpu->pieces.pa[1]))))
         find_bus(cpu, op);
 }
 

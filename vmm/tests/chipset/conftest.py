@@ -70,7 +70,9 @@ def build(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / "chips.h").exists():
             return
-        headers = sorted(path for path in CHIPSET.glob("*.h") if path.name not in ("ticks.h", "output.h"))
+        headers = sorted(
+            path for path in CHIPSET.glob("*.h") if path.name not in ("ticks.h", "output.h", "board_state.h")
+        )
         text = expand(headers, folder) + TEST_FUNCTIONS
         subprocess.run(
             [*COMPILER, *FLAGS, *(SANITIZERS if SANITIZE else ["-O2"]), "-shared", "-o", str(folder / "chips.so"),

@@ -81,51 +81,6 @@ def test_pm_control(lib: Any, pm: Any, byte: int) -> None:
     assert not lib.acpi_pm_read_control(pm, 1) & 0x20  # SLP_EN is write only
 
 
-# ---- PCI ----
-
-
-@pytest.fixture
-def pci(lib: Any, ffi: Any) -> Any:
-    pci = ffi.new("struct pci *")
-    lib.pci_reset(pci)
-    return pci
-
-
-def config(lib: Any, pci: Any, register: int, device: int = 0) -> int:
-    lib.pci_write_address(pci, 0x80000000 | device << 8 | register & 0xFC)
-    return sum(lib.pci_read_data(pci, byte) << 8 * byte for byte in range(4))
-
-
-def test_pci_host_bridge(lib: Any, pci: Any) -> None:
-    assert config(lib, pci, 0) == 0x12378086
-    assert config(lib, pci, 4) == 0x02800006
-    assert config(lib, pci, 8) == 0x06000002
-    assert config(lib, pci, 0x0C) == 0
-
-
-def test_pci_is_otherwise_empty(lib: Any, pci: Any) -> None:
-    for device in [*range(1, 256), 0x100, 0x7F00, 0xFFFF]:
-        assert config(lib, pci, 0, device) == 0xFFFFFFFF
-    lib.pci_write_address(pci, 0)
-    assert lib.pci_read_data(pci, 0) == 0xFF
-
-
-def test_pci_writable_registers(lib: Any, pci: Any) -> None:
-    before = [config(lib, pci, register) for register in range(0, 256, 4)]
-    for register in range(0, 256, 4):
-        lib.pci_write_address(pci, 0x80000000 | register)
-        for byte in range(4):
-            lib.pci_write_data(pci, byte, 0xFF)
-    after = [config(lib, pci, register) for register in range(0, 256, 4)]
-    changed = {4 * i: b ^ a for i, (b, a) in enumerate(zip(before, after, strict=True)) if a != b}
-    assert changed == {4: 0x100, 0xC: 0xF800, 0x58: 0xFFFFFF00, 0x5C: 0xFFFFFFFF, 0x70: 0xFD0000}
-
-
-def test_pci_address_register(lib: Any, pci: Any) -> None:
-    lib.pci_write_address(pci, 0xFFFFFFFF)
-    assert lib.pci_read_address(pci) == 0x80FFFFFC
-
-
 # ---- control ports ----
 
 

@@ -1,0 +1,88 @@
+/* The board from within: private to the files board*.c. */
+#ifndef BRINGUP_BOARD_STATE_H
+#define BRINGUP_BOARD_STATE_H
+
+#include "board.h"
+#include "chips.h"
+#include "map.h"
+#include "output.h"
+#include "ticks.h"
+
+#define PORTS 0x2018 /* no chip of fixed ports answers above */
+
+/* The chips that time changes. */
+enum timer {
+    TIMER_PIT,
+    TIMER_RTC,
+    TIMER_ACPI_PM,
+    TIMER_UART,
+    TIMER_LAPIC = TIMER_UART + MACHINE_UARTS,
+    TIMERS = TIMER_LAPIC + MACHINE_MAX_CPUS
+};
+
+struct board {
+    struct chips chips;
+
+    /* What follows from the chips, kept because it is asked for all the time. */
+    uint64_t deadline;
+    uint64_t due[TIMERS];
+    bool interrupt_pending[MACHINE_MAX_CPUS];
+
+    uint64_t memory_bytes;
+    unsigned cpus;
+    bool debug_exit; /* isa-debug-exit, and testdev */
+    bool tsc_deadline, x2apic;
+    unsigned address_bits;
+    bool firmware; /* the guest's own: a PC as it is after power-on, not as firmware leaves it */
+
+    struct fw_cfg_items items;
+    struct board_memory memory;
+    uint32_t window_version;
+
+    enum board_event event;
+    uint32_t event_detail;
+
+    size_t unread;
+    struct output serial[MACHINE_UARTS];
+    struct output debug;
+
+    uint8_t port_range[PORTS]; /* index into port_map plus one; 0: no chip */
+};
+
+struct moment {
+    uint64_t now, count;
+};
+
+/* ---- board.c ---- */
+
+void raise_event(struct board *board, enum board_event event, uint32_t detail);
+void reset_if(struct board *board, bool reset);
+/* Events that are due are fired before a chip is touched, and those that the touch made due after it. */
+void catch_up(struct board *board, uint64_t now);
+/* The chip next wants to be told the time then. */
+void rearm(struct board *board, unsigned timer, uint64_t due);
+/* Each chip's pins and timer, after anything happened to it. */
+void pit_changed(struct board *board);
+void rtc_changed(struct board *board);
+void acpi_pm_changed(struct board *board);
+void uart_changed(struct board *board, unsigned unit);
+void i8042_changed(struct board *board);
+void ferr_changed(struct board *board);
+void pci_changed(struct board *board);
+void lapic_changed(struct board *board, unsigned vcpu);
+
+/* ---- board_interrupts.c ---- */
+
+/* A message between APICs; `sender` is a vCPU, or the I/O APIC (-1), which uses no shorthands. */
+void deliver(struct board *board, int sender, const struct apic_message *message);
+/* After any change in an interrupt controller: lets signals run to where they end. */
+void settle_interrupts(struct board *board);
+/* The wire of an ISA interrupt: high when its chip or testdev says so. */
+void drive_irq(struct board *board, unsigned irq);
+void set_irq(struct board *board, unsigned irq, bool level);
+
+/* ---- board_ports.c ---- */
+
+void map_ports(struct board *board);
+
+#endif
