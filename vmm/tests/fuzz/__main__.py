@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
 BUILD = Path("build/fuzz").absolute()
 # Each target, and the folder of the core that it is linked with.
-TARGETS = {"decode": "processor", "step": "processor", "dma": "chipset", "fdc": "chipset"}
+TARGETS = {"decode": "processor", "step": "processor", "dma": "chipset", "fdc": "chipset", "ide": "chipset"}
 # As build.py's sanitized core; the fuzzer wants coverage of it all.
 FLAGS = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", "-mno-red-zone", "-UNDEBUG", "-DBRINGUP_LOOP_DISPATCH",
          "-fno-omit-frame-pointer", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined",

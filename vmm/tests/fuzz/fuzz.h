@@ -1,4 +1,4 @@
-/* What the two targets share: the configuration of the `max` model, and a way to say that something is wrong. */
+/* What the targets share: the configuration of the `max` model, and a way to say that something is wrong. */
 #ifndef BRINGUP_FUZZ_H
 #define BRINGUP_FUZZ_H
 

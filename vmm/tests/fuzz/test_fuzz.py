@@ -15,7 +15,7 @@ def test_the_corpus() -> None:
     assert set(found) == set(TARGETS)
     for name, inputs in found.items():
         labels = [label for label, _ in inputs]
-        fewest, shortest = {"decode": (30, 4), "step": (30, 35)}.get(name, (4, 1))
+        fewest, shortest = {"decode": (30, 4), "step": (30, 35), "ide": (30, 4)}.get(name, (4, 1))
         assert len(labels) == len(set(labels)) >= fewest, name
         assert all(shortest <= len(data) <= 546 for _, data in inputs), name
     assert len(configuration()) > 1000
