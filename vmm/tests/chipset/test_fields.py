@@ -22,6 +22,7 @@ CHIPS = [
     "dma",
     "floppy_drive",
     "fdc",
+    "hpet",
     "ide",
     "bus_master",
     "debug_port",
