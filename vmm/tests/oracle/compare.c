@@ -361,7 +361,7 @@ static bool error_differs(const struct oracle_result *ours, const struct oracle_
     return ours->vector != ORACLE_DONE && ((ours->error ^ host->error) & ~ignored);
 }
 
-/* The host runs each case under TF, whose trap comes in lieu of the fault of a gather that has loaded an element. */
+/* Cases run under TF, whose trap comes in lieu of the fault of a gather that has loaded an element. */
 static bool is_gather(const struct oracle_form *form)
 {
     return form->map == MAP_VEX + 1 && form->opcode >= 0x90 && form->opcode <= 0x93;
@@ -394,7 +394,7 @@ uint32_t compare(const struct oracle_case *test, const struct oracle_result *our
     if (!same_vendor && form->map != MAP_ONE && test->state.rflags & RFLAGS_AC && host->vector == ORACLE_DONE &&
         b->rip == test->state.rip && a->rip != b->rip)
         return 0;
-    bool trapped = is_gather(form) && of_operand(ours->vector) && host->vector == ORACLE_DONE && a->rip == b->rip;
+    bool trapped = is_gather(form) && ours->vector == VECTOR_DB && host->vector == ORACLE_DONE && a->rip == b->rip;
     if (ours->vector != host->vector && !trapped)
         return !same_vendor && order_differs(form, ours->vector, host->vector,
                                              test->mode != ORACLE_64 && ours->cr2 + 64 > 0xffffffff) ? 0 : 1u << VECTOR;
