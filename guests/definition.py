@@ -23,6 +23,7 @@ from .typed_toml import Path, WrongKeyError
 SYNTHETIC, UNTRIED = "synthetic", "untried"
 """Marks: it is a program of ours that imitates a system; its file was written without having booted it."""
 NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
+PRESSES = r"^[a-z0-9_]+([- ][a-z0-9_]+)*$"
 Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
 Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -275,10 +276,12 @@ class Step(Table, frozen=True, kw_only=True):
     """This, and then the line end."""
     send: str | None = None
     """This as it is, without line end."""
+    press: Annotated[str, Meta(pattern=PRESSES, max_length=256)] | None = None
+    """Keys of the keyboard, one after the other, by QEMU's names: `down down ret`, `ctrl-alt-delete`."""
 
     def __post_init__(self) -> None:
-        if sum(value is not None for value in (self.wait, self.type, self.send)) != 1:
-            raise ValueError("a step is one of `wait`, `type` and `send`")
+        if sum(value is not None for value in (self.wait, self.type, self.send, self.press)) != 1:
+            raise ValueError("a step is one of `wait`, `type`, `send` and `press`")
 
 
 class Rung(Table, frozen=True, kw_only=True):
@@ -447,6 +450,11 @@ class Definition(Table, frozen=True, kw_only=True):
             seen.add(rung.id)
             if rung.console is not None and rung.console not in self.console:
                 raise WrongKeyError(("ladder", index, "console"), f"there is no [console.{rung.console}]")
+            console = self.console[rung.console or next(iter(self.console))]
+            for number, step in enumerate(rung.steps):
+                if step.press is not None and console.channel != "screen":
+                    where = ("ladder", index, "steps", number, "press")
+                    raise WrongKeyError(where, f"the keyboard goes with the screen, not with {console.channel}")
             if rung.ending and index < len(self.ladder) - 1:
                 raise WrongKeyError(("ladder", index, "ending"), "only the last rung ends the machine")
 

@@ -216,6 +216,8 @@ class Attempt:
             self.verdict = self._verdict(error)
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
                 self._write_bundle()
+            elif self.machine is not None and self.machine.screens.size:
+                self._write_screens(self.machine)
             position = self.position() if self.machine else None
             self._hold()
             self._leave()
@@ -382,6 +384,15 @@ class Attempt:
         self.bundle = folder
         for problem in problems:
             self.note(f"bundle: {problem}")
+
+    def _write_screens(self, machine: Machine) -> None:
+        """Of an attempt that went well, what the screen showed is kept all the same."""
+        try:
+            problems = bundle.write_screens(self.session.folder / self.id, machine)
+        except OSError as error:
+            problems = [str(error)]
+        for problem in problems:
+            self.note(f"screens: {problem}")
 
     def _leave(self) -> None:
         """Leaves the machine to the next attempt, if there may be one and it is fit for that."""

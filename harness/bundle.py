@@ -5,6 +5,7 @@ It is written before the machine is torn down, so that the machine can still be 
     verdict.txt               outcome, blame, rungs reached, how the machine ended
     console-<name>.raw        every byte, as the guest sent it (the middle of a long one is left out)
     console-<name>.txt        the same as plain text; of a console that draws, its last screen
+    screens.txt, screen.png   what the machine's screen showed over time; its last picture
     transcript.txt            all channels, a line at a time, with guest times
     inspect-<topic>.txt       what the VMM told over its control socket: registers, last exits
     vmm.log                   what the VMM itself printed
@@ -59,6 +60,18 @@ def write(
     if machine is not None and machine.ending is None:
         for topic, text in machine.inspect(INSPECTION).items():
             _part(folder / f"inspect-{topic}.txt", lambda text=text: text, problems)  # type: ignore[misc]
+    if machine is not None and machine.screens.size:
+        problems += write_screens(folder, machine)
+    return problems
+
+
+def write_screens(folder: Path, machine: Machine) -> list[str]:
+    """Writes what the machine's screen showed; returns what could not be written, a line each. OSError: the folder
+    cannot be made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    problems: list[str] = []
+    _part(folder / "screens.txt", machine.screens.text, problems)
+    machine.screendump(folder / "screen.png", INSPECTION)
     return problems
 
 

@@ -83,6 +83,8 @@ def _reach(rung: Rung, machine: Machine, console: Console, deadline: Deadline, w
                 console.type(step.type)
             elif step.send is not None:
                 console.send(step.send)
+            elif step.press is not None:
+                console.press(step.press)
     except (LimitSpent, TypingFailed) as error:
         # What the guest says wins over a prompt or an echo that was lost.
         if not rung.matches(console.text):

@@ -246,6 +246,8 @@ def line(text: str) -> int:
          r"ladder\[1\].console: there is no \[console.b\]"),
         ('id = "shell"', 'id = "shell"\nextra = 1', line('id = "shell"') + 1, r"ladder\[1\].extra: is not a key known"),
         ('{ type = "uname -a" }', '{ type = "a", send = "b" }', "    { type", r"ladder\[1\].steps\[1\]: a step is"),
+        ('{ type = "uname -a" }', '{ press = "ret" }', "    { type", r"ladder\[1\].steps\[1\].*keyboard goes"),
+        ('{ type = "uname -a" }', '{ press = "Ctrl C" }', "    { type", r"ladder\[1\].steps\[1\].press: expected"),
         ('"panic: (.{1,80})"', '"panic: (.*)"', "pattern", r"death\[0\].pattern: .* matches texts of any length"),
         ('"panic: (.{1,80})"', '"panic"', line("[[death]]") + 1, r"death\[0\].title: has a `\{N\}` that is no group"),
         ('rung = "shell"', 'rung = "login"', "rung", r"expected_failure\[0\].rung: there is no rung 'login'"),

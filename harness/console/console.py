@@ -3,7 +3,8 @@ there, but for three things.
 
 - Time is the guest's where the VMM has virtual time: a `timeout` is guest seconds, or a `Limit`, and nothing sleeps.
 - Text is plain: UTF-8, without escape sequences and control characters, lines end in a newline. On a console that is
-  a terminal, patterns are looked for on its screen, as it is then.
+  a terminal, patterns are looked for on its screen, as it is then. The machine's own screen is a console like a serial
+  line: without `terminal` its text is what a teletype would have printed.
 - Memory is bounded: of what nobody has waited for the last MiB is kept, and patterns that may match texts of any
   length (`.*`) are looked for in the last 16 Ki characters.
 """
@@ -19,15 +20,18 @@ from pexpect.spawnbase import SpawnBase
 from bringup.guests.definition import Console as ConsoleDefinition
 from bringup.guests.definition import Death, Limit
 from bringup.harness.limits import Deadline, Moment
+from bringup.harness.machine.settings import SCREEN
 from bringup.harness.transcript import PlainText
 
 from .deaths import DeathWatch, GuestDied
 from .keyboard import Keyboard
 from .log import Log
 from .loose import Chatter
+from .region import Region
 from .screen import Screen
 from .scroll import Found, Scroll, Searcher
 from .shell import CommandResult, Prompter
+from .strip import ScreenView
 
 if TYPE_CHECKING:
     from bringup.harness.machine.machine import Machine
@@ -79,7 +83,10 @@ class Console(_Base):  # type: ignore[misc]
         self.crlf = self.linesep = "\n"
         self.closed = self.terminated = False
         self.deaths = DeathWatch(channel, deaths, machine.note)
-        self.screen = Screen(self._answer) if self.about.terminal else None
+        self.screen: Screen | ScreenView | None = None
+        if self.about.terminal:
+            self.screen = ScreenView(machine.screens) if channel == SCREEN else Screen(self._answer)
+        self._region: Region | None = None
         self._plain = PlainText()
         self._scroll = Scroll()
         self._arrived = False
@@ -98,7 +105,10 @@ class Console(_Base):  # type: ignore[misc]
     @property
     def text(self) -> str:
         """What would be searched now: the text since the last match, or the screen."""
-        return self.screen.text() if self.screen is not None else self._scroll.text()
+        if self.screen is None:
+            return self._scroll.text()
+        text = self.screen.text()
+        return text if self._region is None else self._region.cut(text)
 
     @property
     def position(self) -> int:
@@ -176,6 +186,16 @@ class Console(_Base):  # type: ignore[misc]
         """pexpect's has a searcher of its own kind; here there is one kind only."""
         raise TypeError("use expect, expect_exact or expect_list")
 
+    def row(self, number: int) -> Region:
+        """A row of the screen, from 0, on which texts are waited for: `console.row(24).expect(...)`."""
+        return self.region(rows=range(number, number + 1))
+
+    def region(self, rows: range | None = None, columns: range | None = None) -> Region:
+        """A part of the screen on which texts are waited for. TypeError: the console is none that draws."""
+        if self.screen is None:
+            raise TypeError(f"{self.channel}: only a console with `terminal = true` has rows and columns")
+        return Region(self, rows, columns)
+
     def _deadline(self, timeout: Timeout) -> Deadline:
         if timeout == -1:
             timeout = self.timeout
@@ -222,12 +242,12 @@ class Console(_Base):  # type: ignore[misc]
 
     def _search(self, searcher: Searcher) -> Found | None:
         if self.screen is not None:
-            return searcher.find(self.screen.text(), 0)
+            return searcher.find(self.text, 0)
         return self._scroll.search(searcher)
 
     def _matched(self, found: Found) -> int:
         if self.screen is not None:
-            text = self.screen.text()
+            text = self.text
             self.before, self.after = text[: found.start], text[found.start : found.end]
         else:
             self.before, self.after = self._scroll.take(found.start, found.end)
@@ -313,6 +333,13 @@ class Console(_Base):  # type: ignore[misc]
         if code >= 0x20 and code != 0x7F:
             raise ValueError(f"there is no control character {char!r}")
         return self.send(bytes([code]))
+
+    def press(self, names: str) -> None:
+        """Presses keys of the machine's keyboard by QEMU's names for them, one after the other: `down down ret`,
+        `ctrl-alt-delete`. TypeError: the console is not the screen. ValueError: there is no such key."""
+        if self.channel != SCREEN:
+            raise TypeError(f"{self.channel}: only the console on the screen has keys")
+        self.machine.press(names)
 
     def type(self, line: str, limit: Limit | None = None) -> None:
         """Types a line and its end at the guest's pace; where the guest echoes, what comes back is compared before

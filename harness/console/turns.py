@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -23,6 +23,8 @@ INPUT_MAXIMUM = 1 << 19  # bytes sent with one request; more waits for the next
 _LENGTH = struct.Struct("<I")
 _TIMEVAL = struct.Struct("@ll")
 _HELLO = struct.Struct("<cHBBQQ")
+_FEATURES = struct.Struct("<I")
+_TAKEN = struct.Struct("<I")
 _ANSWER_MAXIMUM = 1 << 28
 _RETRY_SECONDS = 0.005
 _RECEIVE = 1 << 18
@@ -58,6 +60,12 @@ class Event(IntEnum):
     INTERNAL = 6
     BUDGET = 7
     ENDED = 8  # from outside: a signal, QMP
+
+
+class Feature(IntFlag):
+    """What a machine can do beyond turns; its hello says so."""
+
+    SCREEN = 1  # it has a screen and a keyboard
 
 
 class Channel(NamedTuple):
@@ -123,6 +131,9 @@ class TurnsClient:
             _, version, self.uarts, self.channels, self.count, self.time = _HELLO.unpack_from(hello)
             if version != VERSION:
                 raise TurnsError(f"{self._path} speaks version {version} of the turns protocol, not {VERSION}")
+            told = hello[_HELLO.size :]  # nothing, by machines from before there were features
+            features = _FEATURES.unpack_from(told)[0] if len(told) >= _FEATURES.size else 0
+            self.features = Feature(features & Feature.SCREEN)
         except BaseException:
             self._socket.close()
             raise
@@ -189,6 +200,32 @@ class TurnsClient:
         with suppress(OSError):  # a machine that has ended may have left its last words to read
             self._socket.sendall(b"".join((request, *sent)) if sent else request)
         return self._parse(self._frame())
+
+    def screen(self) -> bytes | None:
+        """What the machine's screen shows now (`bringup.vmm.screen.text.unpack`), None: the same as when last asked.
+        No guest time passes. TurnsError: it has none."""
+        return self._ask(b"S")[1:] or None
+
+    def press(self, events: Sequence[int]) -> int:
+        """Key events for the machine's keyboard (docs/turns.md); returns how many it took, the rest is the caller's
+        again. No guest time passes. TurnsError: it has none."""
+        answer = self._ask(b"K" + struct.pack(f"<{len(events)}I", *events))
+        if len(answer) != 1 + _TAKEN.size:
+            raise TurnsError(f"{self._path}: an answer of {len(answer)} bytes to keys")
+        return int(min(_TAKEN.unpack_from(answer, 1)[0], len(events)))
+
+    def _ask(self, body: bytes) -> bytes:
+        """Sends a request that is no turn; the body of its answer."""
+        if not self.features & Feature.SCREEN:
+            raise TurnsError(f"{self._path}: the machine has no screen and no keyboard")
+        with suppress(OSError):  # as for a turn
+            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+        answer = self._frame()
+        if answer[:1] == b"E":
+            raise TurnsError(f"{self._path}: {answer[1:].decode(errors='replace')}")
+        if answer[:1] != body[:1].lower():
+            raise TurnsError(f"{self._path}: a frame of type {answer[:1]!r} as an answer to {body[:1]!r}")
+        return answer
 
     def _wait_at_most(self, seconds: float | None) -> None:
         """By the kernel: Python's own timeouts cost a system call for each of ours."""

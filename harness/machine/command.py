@@ -9,10 +9,10 @@ from bringup.guests.definition import BootDevice
 from bringup.harness.vmms.definition import Vmm
 from bringup.harness.vmms.loader import VmmError
 
-from .settings import MIB, Settings
+from .settings import MIB, SCREEN, Settings
 
 _NAME = re.compile(r"\{([a-z_]+)(,,)?\}")
-DISPENSABLE = ("seed", "rtc", "no_reboot")
+DISPENSABLE = ("seed", "rtc", "no_reboot", SCREEN)
 """What a VMM need not have an option for: it is then as it is."""
 LETTERS = {BootDevice.FLOPPY: "a", BootDevice.DISK: "c", BootDevice.CDROM: "d", BootDevice.NETWORK: "n"}
 """Of what the firmware may start from, as QEMU has them."""
@@ -68,6 +68,8 @@ def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, obj
     for name in ("bios_serial", "no_reboot", "debug_exit"):
         if getattr(settings, name):
             yield name, {}
+    if SCREEN in settings.channels:
+        yield SCREEN, {}
 
 
 def lacks(vmm: Vmm, settings: Settings) -> list[str]:
@@ -84,6 +86,8 @@ def lacks(vmm: Vmm, settings: Settings) -> list[str]:
     )
     if settings.debug_exit and not can.debug_exit:
         missing.append("isa-debug-exit")
+    if SCREEN in settings.channels and not can.screen:
+        missing.append("a text screen")
     if "turns" not in vmm.channels:
         missing += [f"the channel {name}" for name in settings.channels if name not in vmm.channels]
     for name, _ in _asked(vmm, settings):

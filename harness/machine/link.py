@@ -5,16 +5,21 @@ from __future__ import annotations
 import select
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from bringup.harness.console.turns import Event, MachineGoneError, Reason, TurnsClient, TurnsError
+from bringup.harness.console.turns import Event, Feature, MachineGoneError, Reason, TurnsClient, TurnsError
 from bringup.harness.limits import WATCHDOG, Deadline, Moment
 from bringup.harness.outcome import Blame
+from bringup.vmm.screen import keys
+from bringup.vmm.screen.keys import Stroke
+from bringup.vmm.screen.text import ScreenError, TextScreen, unpack
 
 from .ending import DEBUG_EXIT, KILLED, Ending, MachineError, from_status
 from .kept import Kept
-from .qmp import Qmp, QmpError
+from .monitor_screen import MonitorScreen
+from .qmp import Qmp, QmpError, QmpGoneError
 from .wires import Wire
 
 TURN_NS = 100_000_000
@@ -24,6 +29,14 @@ PARTING_SECONDS = 30.0
 WATCHDOG_STEP = 10.0
 INPUT_MAXIMUM = 1 << 20
 """Bytes typed that a machine has not taken yet."""
+KEYS_MAXIMUM = 1 << 16
+"""Key events that its keyboard has not taken yet."""
+SAMPLE_NS = 5_000_000
+"""Guest nanoseconds between two looks at the screen; at multiples of it, so that every run looks when the others do."""
+SAMPLE_SECONDS = 0.1
+"""Host seconds between two looks, where there is no virtual time."""
+PACE_MS, HOLD_MS = 10, 20
+"""Between two keys, and how long each is held."""
 TURNS_CHANNELS = ("serial0", "serial1", "serial2", "serial3", "debug")
 ENDINGS = {
     Event.POWER_OFF: "power-off",
@@ -54,6 +67,10 @@ class Deliver(Protocol):
     def __call__(self, channel: str, data: bytes, moment: Moment) -> None: ...
 
 
+OnScreen = Callable[[TextScreen, Moment], None]
+"""Told what the screen shows, at each look at it."""
+
+
 class Link(ABC):
     """A machine that runs."""
 
@@ -75,6 +92,14 @@ class Link(ABC):
         """Runs until there is output, an ending, or the deadline is spent."""
 
     @abstractmethod
+    def watch(self, on_screen: OnScreen) -> None:
+        """From now on looks at the screen while it runs. MachineError: there is none."""
+
+    @abstractmethod
+    def press(self, strokes: Sequence[Stroke]) -> None:
+        """Presses keys, one stroke after the other, when the machine runs. MachineError: there is no keyboard."""
+
+    @abstractmethod
     def close(self) -> None:
         """Hangs up."""
 
@@ -85,6 +110,9 @@ class TurnsLink(Link):
     def __init__(self, vmm: str, kept: Kept, client: TurnsClient, ended: Callable[[], Ending | None]) -> None:
         self._vmm, self._kept, self._client, self._ended = vmm, kept, client, ended
         self._pending: dict[int, bytes] = {}
+        self._on_screen: OnScreen | None = None
+        self._sample_at = 0
+        self._keys: list[int] = []
 
     def moment(self) -> Moment:
         """Exact: between turns guest time stands still."""
@@ -100,6 +128,42 @@ class TurnsLink(Link):
             raise MachineError(f"{self._vmm}: {channel} does not take what is typed", Blame.VMM)
         self.halted = False
 
+    def watch(self, on_screen: OnScreen) -> None:
+        """At multiples of SAMPLE_NS."""
+        self._need_screen()
+        self._on_screen = on_screen
+        self._sample_at = self._next_sample()
+
+    def _need_screen(self) -> None:
+        if not self._client.features & Feature.SCREEN:
+            raise MachineError(f"{self._vmm}: the machine has no screen and no keyboard", Blame.HARNESS)
+
+    def _next_sample(self) -> int:
+        return int(self._client.time // SAMPLE_NS + 1) * SAMPLE_NS
+
+    def press(self, strokes: Sequence[Stroke]) -> None:
+        """With the next turn; who types waits for the keyboard."""
+        self._need_screen()
+        self._keys += keys.events(strokes, PACE_MS, HOLD_MS)
+        if len(self._keys) > KEYS_MAXIMUM:
+            raise MachineError(f"{self._vmm}: the keyboard does not take what is typed", Blame.VMM)
+        self.halted = False
+
+    def _look(self) -> None:
+        """At the screen, when it is time to, or when nothing will ever change it."""
+        if self._on_screen is None or self.ending is not None:
+            return
+        if self._client.time < self._sample_at and not self.halted:
+            return
+        self._sample_at = self._next_sample()
+        data = self._client.screen()
+        if data is None:
+            return
+        try:
+            self._on_screen(unpack(data), self.moment())
+        except ScreenError as error:
+            raise MachineError(f"{self._vmm}: {error}", Blame.VMM) from None
+
     def pump(self, deadline: Deadline, deliver: Deliver) -> None:
         """One turn."""
         if self.ending is not None or self.halted:
@@ -107,8 +171,12 @@ class TurnsLink(Link):
         now = self.moment()
         pending, self._pending = self._pending, {}
         left = TURN_NS if deadline.guest_ns is None else min(deadline.guest_ns - self._client.time, TURN_NS)
+        if self._on_screen is not None:
+            left = min(left, self._sample_at - self._client.time)
         before = self._client.unsent
         try:
+            pressed = self._client.press(self._keys) if self._keys else 0
+            del self._keys[:pressed]
             turn = self._client.turn(
                 pending,
                 instructions=None if deadline.instructions is None
@@ -129,7 +197,12 @@ class TurnsLink(Link):
             self.resets += 1
         elif turn.reason is Reason.HALTED:
             typed = before + sum(map(len, pending.values()))
-            self.halted = self._client.unsent in (0, typed) and not any(c.data for c in turn.channels)
+            stuck = self._client.unsent in (0, typed) and not (self._keys and pressed)
+            self.halted = stuck and not any(c.data for c in turn.channels)
+        try:
+            self._look()
+        except TurnsError as error:
+            self._failed(error)
 
     def _failed(self, error: TurnsError) -> None:
         """The machine is gone; it is one that died or one that does not keep to the protocol."""
@@ -146,9 +219,18 @@ class HostLink(Link):
     """By itself, in host time: its channels are polled."""
 
     def __init__(
-        self, vmm: str, kept: Kept, wires: Mapping[str, Wire], control: Qmp | None, ended: Callable[[], Ending | None]
+        self,
+        vmm: str,
+        kept: Kept,
+        wires: Mapping[str, Wire],
+        control: Qmp | None,
+        screen: MonitorScreen | None,
+        ended: Callable[[], Ending | None],
     ) -> None:
         self._vmm, self._kept, self._wires, self._control, self._ended = vmm, kept, wires, control, ended
+        self._screen = screen
+        self._on_screen: OnScreen | None = None
+        self._sample_at = 0.0
         self._pending: dict[str, bytes] = {}
         self._poll = select.poll()
         self._watched: dict[int, str] = {}
@@ -185,11 +267,53 @@ class HostLink(Link):
             self._pending[channel] = rest
         self._watch(channel, wire, select.POLLOUT if rest else 0)
 
+    def watch(self, on_screen: OnScreen) -> None:
+        """Every SAMPLE_SECONDS."""
+        self._need_screen()
+        self._on_screen = on_screen
+
+    def _need_screen(self) -> MonitorScreen:
+        if self._screen is None:
+            raise MachineError(f"{self._vmm}: there is no channel `screen`", Blame.HARNESS)
+        return self._screen
+
+    def press(self, strokes: Sequence[Stroke]) -> None:
+        """At once; the VMM spaces them."""
+        with self._talking():
+            self._need_screen().press(strokes, HOLD_MS)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Over the control socket: a VMM that is gone is no error here, one that refuses is."""
+        try:
+            yield
+        except QmpGoneError:
+            pass  # its end is seen where its process is watched
+        except QmpError as error:
+            raise MachineError(f"{self._vmm}: its control socket: {error}", Blame.VMM) from None
+
+    def _look(self) -> bool:
+        """At the screen, when it is time to."""
+        now = time.monotonic()
+        gone = self._control is None or not self._control.open or self._kept.look() is not None
+        if self._on_screen is None or self._screen is None or now < self._sample_at or gone:
+            return False
+        with self._talking():
+            self._on_screen(self._screen.sample(), self.moment())
+        self._sample_at = time.monotonic() + SAMPLE_SECONDS
+        return True
+
     def pump(self, deadline: Deadline, deliver: Deliver) -> None:
-        """Waits for the first output, and takes what there is then, at most 64 KiB of each channel."""
+        """Waits for the first output or look at the screen, and takes what there is then, at most 64 KiB of each
+        channel."""
         while self.ending is None:
+            if self._look():
+                return
             now = time.monotonic()
             left = deadline.remaining_host(now)
+            if self._on_screen is not None and self._control is not None and self._control.open:
+                next_look = max(self._sample_at - now, 0)
+                left = next_look if left is None else min(left, next_look)
             if self._parting is not None:
                 left = max(self._parting - now, 0) if left is None else min(left, max(self._parting - now, 0))
             ready = self._poll.poll(None if left is None else left * 1000)

@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, Self
 from bringup.guests.definition import Death, Limit
 from bringup.harness.console.deaths import Fatality
 from bringup.harness.console.log import Log
+from bringup.harness.console.strip import Strip
+from bringup.harness.console.teletype import Teletype
 from bringup.harness.console.turns import MachineGoneError, TurnsClient, TurnsError
 from bringup.harness.limits import Deadline, Moment, Scale
 from bringup.harness.outcome import Blame
+from bringup.harness.vmms.definition import Transport
 from bringup.harness.vmms.loader import LoadedVmm, VmmError
+from bringup.vmm.screen import keys
+from bringup.vmm.screen.text import TextScreen
 
 from . import command as command_line
 from .ending import KILLED, Ending, MachineError
 from .folder import SocketFolder
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
+from .monitor_screen import MonitorScreen
 from .qmp import Qmp, QmpError, QmpGoneError
-from .settings import Settings
+from .settings import SCREEN, Settings
 from .wires import Wire, connect_all
 
 if TYPE_CHECKING:
@@ -57,6 +63,9 @@ class Machine:
         self.size = 0
         """Bytes that came from all channels."""
         self.consoles: list[Console] = []
+        self.screens = Strip()
+        """What the screen has shown, once a console is on it."""
+        self._teletype: Teletype | None = None
         self._kept, self._control, self._scale = kept, control, scale
         self._time = vmm.definition.capabilities.time
         self._link: Link
@@ -102,12 +111,30 @@ class Machine:
             self.ending = self._link.ending
 
     def send(self, channel: str, data: bytes) -> None:
-        """Input for a channel."""
-        self._link.send(channel, data)
+        """Input for a channel; for the screen's, the keys of a US keyboard that write it. MachineError: there is no
+        such channel, or it takes no more. ValueError: no key writes this."""
+        if channel == SCREEN:
+            self._link.press(keys.strokes(data.decode(errors="replace")))
+        else:
+            self._link.send(channel, data)
+
+    def press(self, names: str) -> None:
+        """Presses keys by QEMU's names: `down down ret`, `ctrl-alt-delete`. ValueError: no key has this name."""
+        self._link.press(keys.presses(names))
 
     def listen(self, channel: str, listener: Callable[[bytes, Moment], None]) -> None:
-        """Calls with each piece of a channel's output, and the moment by which it had come."""
+        """Calls with each piece of a channel's output, and the moment by which it had come. What the screen shows is
+        such output, too, as a teletype would have printed it; `screens` has it as it was."""
+        if channel == SCREEN and self._teletype is None:
+            self._teletype = Teletype()
+            self._link.watch(self._seen)
         self._listeners.setdefault(channel, []).append(listener)
+
+    def _seen(self, screen: TextScreen, moment: Moment) -> None:
+        if not self.screens.append(screen, moment) or self._teletype is None:
+            return
+        if printed := self._teletype.feed(screen):
+            self._deliver(SCREEN, printed.encode(), moment)
 
     def console(
         self,
@@ -174,6 +201,18 @@ class Machine:
             if text:
                 found[name] = text
         return found
+
+    def screendump(self, path: Path, seconds: float) -> bool:
+        """Lets the VMM write a PNG of its screen there; False: it has no control socket, has ended, cannot, or does not
+        come to it in so many host seconds."""
+        if self._control is None or self.ending is not None:
+            return False
+        try:
+            arguments = {"filename": str(path.absolute()), "format": "png"}
+            self._control.execute("screendump", arguments, seconds=seconds)
+        except QmpError:
+            return False
+        return True
 
     def exits(self, seconds: float = 1.0) -> Mapping[str, int]:
         """How often each VM exit reason came so far; {} when the VMM does not tell in so many host seconds."""
@@ -254,6 +293,8 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
         for name in names:
             if name not in definition.channels:
                 raise VmmError(f"{vmm.name}: channels: there is no {name}")
+            if definition.channels[name].transport is Transport.MONITOR:
+                continue
             wires[name] = Wire(name, definition.channels[name], folder)
             stack.callback(wires[name].close)
         control_wire = None
@@ -298,7 +339,10 @@ def _link(machine: Machine, kept: Kept, wires: Mapping[str, Wire], control: Qmp 
         client = TurnsClient(wires[TURNS].take(), greeting=left)
         link = TurnsLink(machine.vmm.name, kept, client, machine._ended)
     else:
-        link = HostLink(machine.vmm.name, kept, wires, control, machine._ended)
+        channels, asked = machine.vmm.definition.channels, machine.settings.channels
+        has_screen = control is not None and SCREEN in asked and channels[SCREEN].transport is Transport.MONITOR
+        screen = MonitorScreen(control) if has_screen and control is not None else None
+        link = HostLink(machine.vmm.name, kept, wires, control, screen, machine._ended)
     if control is not None:
         control.negotiate(left)
         about = machine.vmm.definition.control

@@ -8,6 +8,8 @@ from pathlib import Path
 from bringup.guests.definition import BootDevice, DriveKind
 
 MIB = 1 << 20
+SCREEN = "screen"
+"""The channel that is no line: what the VGA shows, and the keyboard."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ PROMPT = b"bringup# \x1b[6n"
 class Machine:
     """Counts 1000 instructions and as many nanoseconds a turn."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, mode: str) -> None:
         self.connection = socket.socket(fileno=fd)
         self.count = 0
-        self.frame(struct.pack("<cHBBQQ", b"H", 1, 4, 5, 0, 0))
+        self.mode = mode
+        self.screen = b"C:\\>"
+        features = struct.pack("<I", 1) if mode.startswith(("screen", "keys")) else b""
+        self.frame(struct.pack("<cHBBQQ", b"H", 1, 4, 5, 0, 0) + features)
 
     def frame(self, body: bytes) -> None:
         self.connection.sendall(struct.pack("<I", len(body)) + body)
@@ -37,11 +40,35 @@ class Machine:
 
     def request(self) -> tuple[int, bytes]:
         """The next request's guest nanoseconds and its input for COM1."""
-        (size,) = struct.unpack("<I", self.read(4))
-        kind, _, limit, *sizes = struct.unpack_from("<cQQ4I", body := self.read(size))
-        assert kind == b"R"
+        while True:
+            (size,) = struct.unpack("<I", self.read(4))
+            body = self.read(size)
+            if body[:1] == b"R":
+                break
+            self.frame(self.show() if body == b"S" else self.press(body))
+        _, _, limit, *sizes = struct.unpack_from("<cQQ4I", body)
         start = struct.calcsize("<cQQ4I")
         return limit, body[start : start + sizes[0]]
+
+    def show(self) -> bytes:
+        """The answer to a request for the screen: a line of it."""
+        if self.mode == "screen-wrong":
+            return b"x"
+        if self.mode == "screen-short":
+            return b"s123"
+        head = struct.pack("<BBHHHHBBBB", 1, 4, 80, 25, 0, len(self.screen), 13, 14, 9, 16) + bytes(48)
+        return b"s" + head + b"".join(bytes([char, 7]) for char in self.screen.ljust(80 * 25))
+
+    def press(self, body: bytes) -> bytes:
+        """The answer to keys: two at most, each typed when it goes down."""
+        assert body[:1] == b"K"
+        if self.mode == "keys-wrong":
+            return b"k"
+        events = struct.unpack(f"<{len(body) // 4}I", body[1:])
+        for event in events[:2]:
+            if event & 0x100:
+                self.screen += {0x1E: b"a", 0x30: b"b", 0x2E: b"c"}.get(event & 0xFF, b"")
+        return b"k" + struct.pack("<I", min(len(events), 2))
 
     def answer(
         self, reason: int, output: bytes, event: int = 0, status: int = -1, taken: int = 0, step: int = 1000
@@ -75,7 +102,7 @@ def main() -> None:
         print("fake 1")
         sys.exit()
     [fd] = [word.removeprefix("--turns=fd:") for word in sys.argv if word.startswith("--turns=fd:")]
-    machine = Machine(int(fd))
+    machine = Machine(int(fd), mode)
     if mode == "stalls":
         machine.request()
         machine.read(1)  # until its driver is gone

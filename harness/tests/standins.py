@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bringup.guests.definition import Limit
 from bringup.harness.limits import Deadline, Moment, Scale, Time
 from bringup.harness.machine.ending import Ending
-from bringup.harness.machine.link import Deliver, Link
+from bringup.harness.machine.link import Deliver, Link, OnScreen
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.processes import children
 from bringup.harness.machine.settings import Settings
 from bringup.harness.vmms.definition import Capabilities, Channel, Control, ControlProtocol, Transport, Vmm
 from bringup.harness.vmms.loader import LoadedVmm
+from bringup.vmm.screen.keys import Stroke
+from bringup.vmm.screen.text import Mode, TextScreen
 
 HERE = Path(__file__).parent
 FAKE_VMM, FAKE_MACHINE = HERE / "fake_vmm.py", HERE / "fake_machine.py"
@@ -83,11 +85,16 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     return True
 
 
-class ScriptedLink(Link):
-    """A guest in virtual time that says the pieces of a script, one a turn of a millisecond, and answers input."""
+Piece = bytes | TextScreen
 
-    def __init__(self, script: Iterable[bytes], answer: Callable[[bytes], Iterable[bytes]] | None) -> None:
+
+class ScriptedLink(Link):
+    """A guest in virtual time that says the pieces of a script, one a turn of a millisecond, and answers input. A piece
+    may be what the screen then shows; keys are answered by their names."""
+
+    def __init__(self, script: Iterable[Piece], answer: Callable[[bytes], Iterable[Piece]] | None) -> None:
         self.script = list(script)
+        self.pressed: list[Stroke] = []
         self.typed: list[tuple[int, bytes]] = []
         """Input, and the guest nanoseconds when it came."""
         self.time = 0
@@ -103,10 +110,21 @@ class ScriptedLink(Link):
         if self._answer is not None:
             self.script += self._answer(data)
 
+    def watch(self, on_screen: OnScreen) -> None:
+        self.on_screen = on_screen
+
+    def press(self, strokes: Sequence[Stroke]) -> None:
+        self.pressed += strokes
+        if self._answer is not None:
+            self.script += self._answer(" ".join("-".join(stroke) for stroke in strokes).encode())
+
     def pump(self, deadline: Deadline, deliver: Deliver) -> None:
         if self.script:
             self.time += 1_000_000
             data = self.script.pop(0)
+            if isinstance(data, TextScreen):
+                self.on_screen(data, self.moment())
+                return
             channel, _, rest = data.rpartition(b"|")
             if data:
                 deliver(channel.decode() or "serial0", rest, self.moment())
@@ -119,12 +137,19 @@ class ScriptedLink(Link):
         pass
 
 
+def screen(*lines: str, cursor: tuple[int, int] | None = None, rows: int = 25, columns: int = 80) -> TextScreen:
+    """A text screen with these lines; the cursor stands behind the last one unless told otherwise."""
+    text = "".join(line.ljust(columns) for line in lines).ljust(rows * columns).encode("cp437")
+    place = cursor or (max(len(lines) - 1, 0), len(lines[-1]) if lines else 0)
+    return TextScreen(Mode.TEXT, columns, rows, bytes(part for char in text for part in (char, 7)), cursor=place)
+
+
 class _NoProcess:
     pid = 0
 
 
 def scripted(
-    *script: bytes, answer: Callable[[bytes], Iterable[bytes]] | None = None, ends: bool = False
+    *script: Piece, answer: Callable[[bytes], Iterable[Piece]] | None = None, ends: bool = False
 ) -> tuple[Machine, ScriptedLink]:
     """A machine without a process; a piece `debug|text` comes from that channel."""
     machine = Machine(

@@ -119,7 +119,7 @@ def test_a_machine_that_starts_from_drives() -> None:
     order = (BootDevice.CDROM, BootDevice.DISK, BootDevice.FLOPPY, BootDevice.NETWORK)
     settings = Settings(memory=64 << 20, drives=drives, boot_order=order, bios_serial=True)
     text = " ".join(command(load("qemu").definition, settings))
-    assert "-boot order=dcan -device VGA" in text
+    assert "-boot order=dcan -vga std" in text
     assert "-machine graphics=off" in text
     assert "-kernel" not in text
 

@@ -32,6 +32,8 @@ class Transport(Enum):
     """The VMM's standard input and output."""
     PTY = "pty"
     """The VMM makes a pseudo-terminal and prints its path, which `pattern` finds."""
+    MONITOR = "monitor"
+    """Of `screen` only: text memory and keyboard are reached by the control socket, which has QEMU's monitor."""
 
 
 class Channel(Table, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class Capabilities(Table, frozen=True, kw_only=True):
     """The same inputs give the same run to the last byte and, where it counts, instruction."""
     snapshot: bool = False
     screen: bool = False
+    """A VGA's text screen and a keyboard that tests can use."""
     architectures: tuple[str, ...] = ("i8086", "i386", "x86_64")
     cpus: Annotated[int, Meta(ge=1)] = 1
     """The most vCPUs that a machine may have."""
@@ -97,7 +100,7 @@ class Vmm(Table, frozen=True, kw_only=True):
     cpus: Mapping[str, str] = {}
     """The VMM's names of CPU models: ours to its."""
     channels: Mapping[str, Channel]
-    """serial0 to serial3, debug; `turns` stands for them all."""
+    """serial0 to serial3, debug, screen; `turns` stands for them all."""
     attach: tuple[str, ...] = ()
     """Arguments that give a person at a terminal the first serial line, in host time, in place of all channels."""
     control: Control | None = None
