@@ -192,15 +192,30 @@ class Machine:
         config.seed = spec.seed
         config.rtc_seconds = spec.rtc
         config.generation = model.generation
+        kept = self._firmware(config)
         config.arch_capabilities = model.arch_capabilities_value()
         config.cpuid_count = len(rows)
         for index, row in enumerate(rows):
             config.cpuid[index] = row  # IndexError beyond MACHINE_MAX_CPUID
         error = ffi.new("char[]", 200)
         machine = self._lib.machine_create(config, error, 200)
+        del kept  # the core has copies
         if machine == ffi.NULL:
             raise MachineError(ffi.string(error).decode(errors="replace"))
         return machine
+
+    def _firmware(self, config: Any) -> list[Any]:
+        """Sets the ROM and the firmware configuration; what they point to."""
+        spec, ffi = self.spec, self._ffi
+        if not spec.firmware:
+            return []
+        buffers = [ffi.from_buffer(data) for data in (spec.firmware, *(data for _, data in spec.items))]
+        table = ffi.new("struct machine_item[]", len(spec.items))
+        for row, (key, data), buffer in zip(table, spec.items, buffers[1:], strict=True):
+            row.key, row.size, row.data = key, len(data), buffer
+        config.firmware, config.firmware_bytes = buffers[0], len(spec.firmware)
+        config.items, config.item_count = table, len(spec.items)
+        return [*buffers, table]
 
     def __enter__(self) -> Self:
         return self

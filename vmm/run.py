@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from . import cpumodel, spec
-from .boot import BootError, protocol
+from .boot import BootError, Image, fw_cfg, map_file, protocol
 from .inspect import exits
 from .loop import Ending, Poller, Runner, Status, Watch
 from .machine import UARTS, Machine, MachineError
@@ -62,9 +62,9 @@ def _option(parse: Callable[[str], T]) -> Callable[[str], T]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bringup run`."""
     boot = parser.add_argument_group("what to boot")
-    boot.add_argument(
-        "--kernel", type=Path, required=True, metavar="FILE", help="a Linux bzImage, or a multiboot image"
-    )
+    boot.add_argument("--kernel", type=Path, metavar="FILE", help="a Linux bzImage, or a multiboot image")
+    boot.add_argument("--bios", type=Path, metavar="FILE", help="firmware instead, in ROM at the reset vector: SeaBIOS")
+    boot.add_argument("--vgabios", type=Path, metavar="FILE", help="the video card's ROM, for --bios")
     boot.add_argument(
         "--initrd", metavar="FILE",
         help="Linux: its initial RAM disk; multiboot: modules, as 'FILE ARGUMENTS,FILE ARGUMENTS,...'",
@@ -164,6 +164,8 @@ def _spec(args: argparse.Namespace) -> MachineSpec:
         seed=args.seed,
         rtc=args.rtc,
         debug_exit=args.debug_exit,
+        firmware=bytes(map_file(args.bios, "firmware")) if args.bios else b"",
+        items=tuple(fw_cfg.items(_firmware(args))) if args.bios else (),
     )
 
 
@@ -180,6 +182,22 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
     return endpoints
 
 
+def _firmware(args: argparse.Namespace) -> fw_cfg.Firmware:
+    roms = [(fw_cfg.VGA_ROM, bytes(map_file(args.vgabios, "VGA BIOS")))] if args.vgabios else []
+    return fw_cfg.Firmware(args.memory, args.cpus, roms)
+
+
+def _image(args: argparse.Namespace, machine_spec: MachineSpec) -> Image | None:
+    """What lies in memory at power-on; None: firmware boots from ROM."""
+    if args.bios:
+        if args.kernel:
+            raise SpecError("--bios: with --kernel nothing would start it")
+        return None
+    if not args.kernel:
+        raise SpecError("--kernel or --bios: one of them is needed")
+    return protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory, machine_spec.cpus)
+
+
 def _occupy_standard_streams() -> None:
     """Closed standard streams become /dev/null: no file of ours may take their numbers."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -191,14 +209,14 @@ def _run(args: argparse.Namespace) -> int:
     _occupy_standard_streams()
     machine_spec, endpoints = _spec(args), _endpoints(args)
     cpumodel.load(args.cpu)
-    image = protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory, machine_spec.cpus)
+    image = _image(args, machine_spec)
     with ExitStack() as stack:
         if Endpoint("stdio") in endpoints and os.isatty(0):
             stack.enter_context(RawMode())
         machine = stack.enter_context(Machine(machine_spec))
         runner = Runner(
             machine,
-            lambda: machine.load(image),
+            lambda: machine.load(image) if image else None,
             Poller(),
             budget=args.budget_instructions,
             no_reboot=args.no_reboot,

@@ -25,6 +25,7 @@ DEFAULT_SLICE = 10_000
 MEMORY_MINIMUM = 2 * MIB
 MEMORY_MAXIMUM = 256 * GIB
 SEED_MAXIMUM = 2**64 - 1
+FIRMWARE_MAXIMUM = 16 * MIB  # MACHINE_MAX_FIRMWARE of core/machine.h
 CPUS_MAXIMUM = 254  # MACHINE_MAX_CPUS of core/machine.h
 SLICE_MAXIMUM = 2**32 - 1
 # What the RTC's calendar and century registers can state (MC146818A data sheet): years 1970 to 9999.
@@ -52,7 +53,8 @@ class SpecError(ValueError):
 @dataclass(frozen=True)
 class MachineSpec:
     """A machine's hardware. `memory` is in bytes, `rtc` in seconds since 1970 UTC at guest time 0, `slice` in
-    instructions."""
+    instructions; `firmware` is the ROM that ends at 4 GiB, `items` what it
+    reads by selector (boot/fw_cfg.py)."""
 
     memory: int = DEFAULT_MEMORY
     accel: Accel = Accel.VTX
@@ -63,6 +65,8 @@ class MachineSpec:
     seed: int = DEFAULT_SEED
     rtc: int = DEFAULT_RTC
     debug_exit: bool = False
+    firmware: bytes = b""
+    items: tuple[tuple[int, bytes], ...] = ()
 
     def __post_init__(self) -> None:
         if self.memory < MEMORY_MINIMUM or self.memory % MIB:
@@ -75,6 +79,8 @@ class MachineSpec:
             raise SpecError(f"slice is {self.slice}: it must be 1 to {SLICE_MAXIMUM} instructions")
         if not 0 <= self.seed <= SEED_MAXIMUM:
             raise SpecError(f"seed is {self.seed}: it must fit 64 bits")
+        if self.firmware and (len(self.firmware) % (64 * KIB) or len(self.firmware) > FIRMWARE_MAXIMUM):
+            raise SpecError(f"the firmware has {len(self.firmware)} bytes: it must be a multiple of 64K, at most 16M")
         if not 0 <= self.rtc <= RTC_MAXIMUM:
             raise SpecError(f"rtc is {self.rtc}: it must lie in the years 1970 to 9999")
 

@@ -6,6 +6,8 @@ Source: ACPI specification 6.5, chapter 5. The addresses are the board's (core/c
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from . import BIOS
 from .aml import (
@@ -41,6 +43,14 @@ RTC, RTC_IRQ, RTC_CENTURY = 0x70, 8, 0x32
 UART_PORTS = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
 UART_IRQS = (4, 3, 4, 3)
 PVPANIC = 0x505
+
+# Name, PNP identifier, (port, ports) and interrupts.
+CLASSIC: tuple[tuple[str, str, tuple[tuple[int, int], ...], tuple[int, ...]], ...] = (
+    ("KBD", "PNP0303", ((0x60, 1), (0x64, 1)), (1,)),
+    ("MOU", "PNP0F13", (), (12,)),
+    ("FDC0", "PNP0700", ((0x3F2, 4), (0x3F7, 1)), (6,)),
+    ("LPT1", "PNP0400", ((0x378, 8),), (7,)),
+)
 
 OEM = b"BRNGUP"
 OEM_TABLE = b"BRINGUP "
@@ -94,10 +104,10 @@ def facs() -> bytes:
     return struct.pack("<4sIIIIIQB3xI24x", b"FACS", 64, 0, 0, 0, 0, 0, 2, 0)
 
 
-def fadt(facs_address: int, dsdt_address: int) -> bytes:
+def fadt(facs_address: int, dsdt_address: int, vga: bool = False) -> bytes:
     """The fixed hardware (5.2.9), revision 4. No SMI command port: the machine is always in ACPI mode."""
     flags = WBINVD | PROC_C1 | SLP_BUTTON | FIX_RTC | RESET_REG_SUP
-    architecture = LEGACY_DEVICES | KEYBOARD_CONTROLLER | VGA_NOT_PRESENT | MSI_NOT_SUPPORTED
+    architecture = LEGACY_DEVICES | KEYBOARD_CONTROLLER | MSI_NOT_SUPPORTED | (0 if vga else VGA_NOT_PRESENT)
     no_c2, no_c3 = 101, 1001  # latencies in us beyond the bounds: not supported
     body = struct.pack(
         "<II BB H I BBBB IIII IIII BBBB BBBB HH HH BB BBB HBI",
@@ -140,8 +150,8 @@ def _processor_name(cpu: int) -> str:
     return f"CPU{cpu:X}" if cpu < 16 else f"C{cpu:03X}"
 
 
-def dsdt(cpus: int, low_ram: int) -> bytes:
-    """The devices, as AML (revision 2: 64-bit integers)."""
+def dsdt(cpus: int, low_ram: int, classic: bool = False) -> bytes:
+    """The devices, as AML (revision 2: 64-bit integers); `classic`: those of a PC with a BIOS too."""
     processors = [
         device(_processor_name(cpu), name("_HID", string("ACPI0007")), name("_UID", integer(cpu)))
         for cpu in range(cpus)
@@ -176,6 +186,14 @@ def dsdt(cpus: int, low_ram: int) -> bytes:
             )
             for uart, (port, line) in enumerate(zip(UART_PORTS, UART_IRQS, strict=True))
         ),
+        *(
+            device(
+                short,
+                name("_HID", eisa_id(identifier)),
+                name("_CRS", resources(*(io(port, size) for port, size in ports), *(irq(line) for line in lines))),
+            )
+            for short, identifier, ports, lines in (CLASSIC if classic else ())
+        ),
         device(
             "PEVT",
             name("_HID", string("QEMU0001")),  # the identifier that pvpanic drivers know
@@ -186,20 +204,39 @@ def dsdt(cpus: int, low_ram: int) -> bytes:
     return _table(b"DSDT", 2, sleep + scope(r"\_SB", *processors, bridge))
 
 
+@dataclass
+class Layout:
+    """Tables one after the other; addresses count from `base`."""
+
+    base: int
+    image: bytearray = field(default_factory=bytearray)
+    pointers: list[tuple[int, int]] = field(default_factory=list)  # offset and bytes of those into the image
+    checksums: list[tuple[int, int, int]] = field(default_factory=list)  # offset of the sum, of its table, its bytes
+
+    def place(self, table: bytes, pointers: Iterable[tuple[int, int]] = (), checksum: int | None = 9) -> int:
+        """The table's address; its `pointers` and `checksum` by their offsets in it."""
+        offset = len(self.image)
+        self.image.extend(table)
+        self.image.extend(bytes(-len(self.image) % 64))
+        self.pointers.extend((offset + at, size) for at, size in pointers)
+        if checksum is not None:
+            self.checksums.append((offset + checksum, offset, len(table)))
+        return self.base + offset
+
+
+def lay_out(base: int, low_ram: int, cpus: int, classic: bool = False) -> tuple[Layout, int, int]:
+    """The tables but the root pointer, and the addresses of RSDT and XSDT; `classic`: of a PC with a BIOS."""
+    layout = Layout(base)
+    facs_address = layout.place(facs(), checksum=None)
+    dsdt_address = layout.place(dsdt(cpus, low_ram, classic))
+    fadt_address = layout.place(fadt(facs_address, dsdt_address, classic), ((36, 4), (40, 4), (132, 8), (140, 8)))
+    described = (fadt_address, layout.place(madt(cpus)))
+    rsdt = layout.place(_table(b"RSDT", 1, struct.pack("<2I", *described)), ((36, 4), (40, 4)))
+    xsdt = layout.place(_table(b"XSDT", 1, struct.pack("<2Q", *described)), ((36, 8), (44, 8)))
+    return layout, rsdt, xsdt
+
+
 def tables(low_ram: int, cpus: int = 1) -> bytes:
     """All tables as they lie from RSDP on; `low_ram` is where the RAM below 4 GiB ends."""
-    image = bytearray(64)  # the RSDP's place
-
-    def place(table: bytes) -> int:
-        address = RSDP + len(image)
-        image.extend(table)
-        image.extend(bytes(-len(image) % 64))
-        return address
-
-    facs_address = place(facs())
-    fadt_address = place(fadt(facs_address, place(dsdt(cpus, low_ram))))
-    described = (fadt_address, place(madt(cpus)))
-    rsdt = place(_table(b"RSDT", 1, struct.pack("<2I", *described)))
-    xsdt = place(_table(b"XSDT", 1, struct.pack("<2Q", *described)))
-    image[:36] = rsdp(rsdt, xsdt)
-    return bytes(image)
+    layout, rsdt, xsdt = lay_out(RSDP + 64, low_ram, cpus)
+    return rsdp(rsdt, xsdt).ljust(64, b"\0") + layout.image

@@ -258,14 +258,18 @@ static void write_coprocessor(struct board *board, unsigned unit, unsigned reg, 
 
 static uint32_t read_debug(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
-    (void)unit, (void)reg, (void)size, (void)now;
+    (void)reg, (void)size, (void)now;
+    if (unit && !board->firmware)
+        return UINT32_MAX;
     return debug_port_read(&board->chips.debug_port);
 }
 
 static void write_debug(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
                         struct moment at)
 {
-    (void)unit, (void)reg, (void)size;
+    (void)reg, (void)size;
+    if (unit && !board->firmware)
+        return;
     push_output(board, &board->debug, (uint8_t)value, at);
     if (debug_port_write(&board->chips.debug_port, (uint8_t)value))
         raise_event(board, BOARD_PANIC, 0);
@@ -369,6 +373,7 @@ static const struct port_range port_map[] = {
     {PORT_PCI_DATA, 4, 0, 1, read_pci_data, write_pci_data},
     {PORT_COPROCESSOR, 2, 0, 1, NULL, write_coprocessor},
     {PORT_DEBUG, 1, 0, 1, read_debug, write_debug},
+    {PORT_FIRMWARE_DEBUG, 1, 1, 1, read_debug, write_debug},
     {PORT_DEBUG_EXIT, 1, 0, 4, NULL, write_debug_exit},
     {PORT_PVPANIC, 1, 0, 1, read_pvpanic, write_pvpanic},
     {PORT_FW_CFG + FW_CFG_SELECTOR, 1, 0, 2, NULL, write_fw_cfg_selector},

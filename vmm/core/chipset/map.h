@@ -32,6 +32,7 @@
 #define PORT_COM3 0x3E8
 #define PORT_COM4 0x2E8
 #define PORT_COM_SIZE 8
+#define PORT_FIRMWARE_DEBUG 0x402 /* SeaBIOS's log; a debug port too */
 #define PORT_ELCR 0x4D0
 #define PORT_PVPANIC 0x505
 #define PORT_FW_CFG 0x510
