@@ -27,7 +27,7 @@ _FEATURES = struct.Struct("<I")
 _TAKEN = struct.Struct("<I")
 _ANSWER_MAXIMUM = 1 << 28
 _RETRY_SECONDS = 0.005
-_RECEIVE = 1 << 18
+_RECEIVE = 1 << 16  # below what malloc maps anew for each answer
 
 
 class TurnsError(Exception):
