@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from importlib.resources.abc import Traversable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
 from .bounded import width
 from .typed_toml import Path, WrongKeyError
+
+if TYPE_CHECKING:
+    from .imitation import Imitation
 
 SYNTHETIC, UNTRIED = "synthetic", "untried"
 """Marks: it is a program of ours that imitates a system; its file was written without having booted it."""
@@ -367,7 +370,7 @@ class ExpectedFailure(Table, frozen=True, kw_only=True):
 
 
 class Family(Table, frozen=True, kw_only=True):
-    """What the guests of a family have in common (`family.toml`)."""
+    """What the guests of a folder have in common (`family.toml`)."""
 
     title: Text
     death: tuple[Death, ...] = ()
@@ -392,8 +395,6 @@ class Definition(Table, frozen=True, kw_only=True):
     tags: tuple[Name, ...] = ()
     untried: Text | None = None
     """The documentation that the file was written from, while nobody has booted the guest by it."""
-    imitates: Name | None = None
-    """Of a program of ours that speaks like another family's systems: that family, whose death patterns it has."""
     machine: Machine
     media: Mapping[Name, Medium] = {}
     console: Annotated[Mapping[Name, Console], Meta(min_length=1)]
@@ -468,13 +469,15 @@ class Guest:
     """Name of the family; "": a user's own guest that belongs to none."""
     definition: Definition
     about: Family
-    """What the family's guests have in common; of one that imitates another family, that family's."""
+    """What the family's guests have in common; of an imitation, what the imitated guest's family has."""
     text: str
     """The file: kept with the results."""
     folder: Traversable
     """Where the file is: media of kind `path` may lie beside it."""
     sha256: str
     """Of the file and of its family's: what the guest was when it ran."""
+    imitation: Imitation | None = None
+    """It is none of that system, but a program of ours."""
 
     @property
     def deaths(self) -> tuple[Death, ...]:
@@ -484,10 +487,8 @@ class Guest:
     @property
     def marks(self) -> frozenset[str]:
         """What keeps it out of sets of guests that do not name it: `synthetic`, `untried`."""
-        about = self.definition
-        return frozenset(
-            ((SYNTHETIC,) if about.imitates is not None else ()) + ((UNTRIED,) if about.untried is not None else ())
-        )
+        untried = self.definition.untried is not None
+        return frozenset(((SYNTHETIC,) if self.imitation is not None else ()) + ((UNTRIED,) if untried else ()))
 
     @property
     def tags(self) -> frozenset[str]:

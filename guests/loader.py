@@ -14,7 +14,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TypeVar
 
-from .definition import NAME, Definition, Family, Guest
+from .definition import NAME, SYNTHETIC, Definition, Family, Guest
+from .imitation import Imitation
 from .typed_toml import TomlError, decode, line_of
 
 FAMILY = "family.toml"
@@ -70,13 +71,13 @@ def load_file(path: Path) -> Guest:
     if definition.family is None:
         beside = path.absolute().parent
         there = (beside / FAMILY).is_file()
-        return _guest(path.stem, where, content, definition, beside, (beside.name, beside) if there else None)
+        return _guest(path.stem, content, definition, beside, (beside.name, beside) if there else None)
     families = _families()
     if definition.family not in families:
         line, known = line_of(("family",), content.decode()), ", ".join(sorted(families))
         raise GuestError(f"{where}:{line}: family: {definition.family!r} is not known; known are {known}")
     family = definition.family, families[definition.family]
-    return _guest(path.stem, where, content, definition, path.absolute().parent, family)
+    return _guest(path.stem, content, definition, path.absolute().parent, family)
 
 
 @cache
@@ -84,35 +85,35 @@ def _load_shipped(name: str) -> Guest:
     folder = _shipped()[name]
     where = f"{folder.name}/{name}.toml"
     content = _read(folder / f"{name}.toml", where)
+    if folder.name == SYNTHETIC:
+        return _imitation(name, content, folder, where)
     definition = _decode(content, Definition, where)
     if definition.family is not None:
         raise GuestError(f"{where}:{line_of(('family',), content.decode())}: family: is what the folder is called")
-    return _guest(name, where, content, definition, folder, (folder.name, folder))
+    return _guest(name, content, definition, folder, (folder.name, folder))
+
+
+def _imitation(name: str, content: bytes, folder: Traversable, where: str) -> Guest:
+    imitation, text = _decode(content, Imitation, where), content.decode()
+    if imitation.imitates not in _shipped() or not name.startswith(f"{SYNTHETIC}-"):
+        raise GuestError(f"{where}:{line_of(('imitates',), text)}: imitates: no guest {imitation.imitates!r} ships")
+    imitated = load(imitation.imitates)
+    sha256 = hashlib.sha256(content + imitated.sha256.encode()).hexdigest()
+    definition = imitation.definition(imitated.definition)
+    return Guest(name, folder.name, definition, imitated.about, text, folder, sha256, imitation)
 
 
 def _guest(
-    name: str,
-    where: str,
-    content: bytes,
-    definition: Definition,
-    folder: Traversable,
-    family: tuple[str, Traversable] | None,
+    name: str, content: bytes, definition: Definition, folder: Traversable, family: tuple[str, Traversable] | None
 ) -> Guest:
-    """With what is common to the family (name and folder); `where` is the file in errors."""
+    """With what is common to the family (name and folder)."""
     digest, text = hashlib.sha256(content), content.decode()
-    own, about = family[0] if family else "", family
-    if (imitated := definition.imitates) is not None:
-        if imitated not in _families():
-            line, known = line_of(("imitates",), text), ", ".join(sorted(_families()))
-            raise GuestError(f"{where}:{line}: imitates: {imitated!r} is not known; known are {known}")
-        about = imitated, _families()[imitated]
-    if about is None:
-        return Guest(name, own, definition, Family(title=definition.title), text, folder, digest.hexdigest())
-    shared = _read(about[1] / FAMILY, f"{about[0]}/{FAMILY}")
+    if family is None:
+        return Guest(name, "", definition, Family(title=definition.title), text, folder, digest.hexdigest())
+    where = f"{family[0]}/{FAMILY}"
+    shared = _read(family[1] / FAMILY, where)
     digest.update(shared)
-    return Guest(
-        name, own, definition, _decode(shared, Family, f"{about[0]}/{FAMILY}"), text, folder, digest.hexdigest()
-    )
+    return Guest(name, family[0], definition, _decode(shared, Family, where), text, folder, digest.hexdigest())
 
 
 def _read(file: Traversable, where: str) -> bytes:

@@ -88,8 +88,8 @@ def describe(guest: Guest) -> Iterator[Text]:
     yield _field("release", f"{about.release}, {about.architecture.value}, tier {about.tier}")
     yield _field("family", family)
     yield _field("tags", " ".join(sorted(guest.tags)) or "none")
-    if about.imitates is not None:
-        yield _field("imitates", f"{guest.about.title} ({about.imitates}): it is no such system")
+    if guest.imitation is not None:
+        yield _field("imitates", f"{guest.imitation.imitates}: it is no such system")
     if about.untried is not None:
         yield _field("untried", f"nobody has booted it by this file, which is from {about.untried}")
     yield _field("limit", _limit(about.limit))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from bringup.guests.definition import SYNTHETIC
 from bringup.harness.errors import HarnessError
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.plugin import behaviours
@@ -67,10 +68,10 @@ def show(terminal: pytest.TerminalReporter, run: PluginRun) -> None:
         terminal.write_line(f"bringup: {error}", red=True)
         return
     found = results(record for record in records if not _of_behaviour(record))
-    if found:
-        terminal.section("guests on VMMs")
-        _write(terminal, rows(found))
-        for line, bad in remarks(found):
+    for heading, part in parts(found):
+        terminal.section(heading)
+        _write(terminal, rows(part))
+        for line, bad in remarks(part):
             terminal.write_line(line, **({"red": True} if bad else {}))
     behaviours.show(terminal, records)
     terminal.write_line(f"records: {run.folder}")
@@ -89,6 +90,16 @@ def results(records: Iterable[Record]) -> list[Result]:
     ends = {record.attempt: record for record in records if isinstance(record, End)}
     found = [Result(record, ends.get(record.attempt)) for record in records if isinstance(record, Start)]
     return sorted(found, key=lambda one: (one.start.guest, one.start.vmm, one.start.kind != "boot", one.start.test))
+
+
+def parts(found: Sequence[Result]) -> list[tuple[str, list[Result]]]:
+    """What goes into which table: programs that only speak like guests are not among these."""
+    imitations = {one.start.guest for one in found if one.end and SYNTHETIC in one.end.labels}
+    tables = {
+        "guests on VMMs": [one for one in found if one.start.guest not in imitations],
+        "programs of ours that speak like guests": [one for one in found if one.start.guest in imitations],
+    }
+    return [(heading, part) for heading, part in tables.items() if part]
 
 
 def rows(found: Iterable[Result]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bringup.harness.outcome import Blame, Outcome
-from bringup.harness.plugin.summary import Result, Row, remarks, results, rows
+from bringup.harness.plugin.summary import Result, Row, parts, remarks, results, rows
 from bringup.harness.records.schema import End, Position, Record, Start
 
 PASSED = {"outcome": Outcome.PASSED, "blame": Blame.NOBODY, "depth": 3, "of": 3}
@@ -58,6 +58,17 @@ def test_a_ladder_and_its_figures() -> None:
 def test_only_a_ladder_in_virtual_time_is_green(lines: list[list[Record]], color: str | None, outcome: str) -> None:
     found = row(*lines)
     assert (found.color, found.cells[-1]) == (color, outcome)
+
+
+def test_programs_that_speak_like_guests_have_a_table_of_their_own() -> None:
+    imitation = attempt("ladder", {**PASSED, "labels": ("synthetic",)}, guest="synthetic-a")
+    lines = [attempt("ladder", PASSED), imitation, attempt("ladder", None, guest="synthetic-a", vmm="other")]
+    tables = parts(results(record for each in lines for record in each))
+    assert [(heading, [one.start.guest for one in part]) for heading, part in tables] == [
+        ("guests on VMMs", ["tiny"]),
+        ("programs of ours that speak like guests", ["synthetic-a", "synthetic-a"]),
+    ]
+    assert parts([]) == []
 
 
 def told(*lines: list[Record]) -> list[tuple[str, bool]]:

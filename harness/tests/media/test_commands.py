@@ -92,7 +92,7 @@ def test_list_tells_of_damage_and_of_halves(run: Run, tmp_path: Path, server: "S
 def test_list_of_all_that_ship(run: Run) -> None:
     status, lines, _ = run("media", "list")
     assert status == 0
-    assert {line.split()[0] for line in lines[1:-1]} == {name for name in names() if not load(name).definition.imitates}
+    assert {line.split()[0] for line in lines[1:-1]} == {name for name in names() if load(name).imitation is None}
 
 
 def test_a_fetch_of_what_cannot_be_had(run: Run, server: "Server") -> None:
@@ -132,7 +132,7 @@ def test_guests(run: Run) -> None:
     status, lines, _ = run("guests")
     assert status == 0
     listed = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert sorted(listed) == [name for name in names() if not load(name).definition.imitates]
+    assert sorted(listed) == [name for name in names() if load(name).imitation is None]
     assert listed.index("9front") > listed.index("linux-debian12") > listed.index("gnumach")
     assert lines[lines.index("Plan 9") + 1].startswith("  9front ")
     assert "missing: kernel, busybox, initrd" in "".join(line for line in lines if "linux-debian12-cloud" in line)

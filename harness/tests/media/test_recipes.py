@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import struct
+import subprocess
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pycdlib
 import pytest
 
 from bringup.harness.media import recipes
-from bringup.harness.media.recipes import RecipeError, gunzip
+from bringup.harness.media.recipes import RecipeError, dialogue, gunzip
 
 
 @pytest.fixture
@@ -27,10 +29,12 @@ def make(recipe: str, inputs: dict[str, Path], parameters: dict[str, str] | None
 
 
 def test_the_recipes_that_there_are() -> None:
-    assert recipes.names() == ["gunzip", "iso", "linux-initrd", "text"]
+    assert recipes.names() == ["dialogue", "gunzip", "iso", "linux-initrd", "text"]
     for name in recipes.names():
         assert recipes.load(name).VERSION >= 1
-    with pytest.raises(RecipeError, match=r"^recipe 'x' is not known; known are gunzip, iso, linux-initrd, text$"):
+    with pytest.raises(
+        RecipeError, match=r"^recipe 'x' is not known; known are dialogue, gunzip, iso, linux-initrd, text$"
+    ):
         recipes.load("x")
 
 
@@ -46,6 +50,42 @@ def test_an_initrd(tmp_path: Path) -> None:
 def test_a_text() -> None:
     assert make("text", {}, {"text": "console=0\n*nomp=1\nf\u00fcr\n"}) == b"console=0\n*nomp=1\nf\xc3\xbcr\n"
     assert make("text", {}, {"text": ""}) == b""
+
+
+def test_the_machine_code_of_a_dialogue_is_what_its_comments_say(tmp_path: Path) -> None:
+    code, source = b"", [".intel_syntax noprefix", ".code32"]
+    for line in dialogue.CODE.splitlines():
+        code += bytes.fromhex(line[:24])
+        source.append(line[24:])
+    (tmp_path / "source").write_text("\n".join([*source, "script:", ""]))
+    start = dialogue.BASE + dialogue.HEADER_SIZE
+    subprocess.run(["as", "--32", "-o", tmp_path / "object", tmp_path / "source"], check=True)
+    link = ["ld", "-m", "elf_i386", "-Ttext", hex(start), "-e", "0", "--oformat", "binary"]
+    subprocess.run([*link, "-o", tmp_path / "code", tmp_path / "object"], check=True)
+    assert (tmp_path / "code").read_bytes() == code
+    image = make("dialogue", {}, {"script": "| a"})
+    assert image[dialogue.HEADER_SIZE :].startswith(code)
+    assert sum(struct.unpack_from("<3I", image)) & 0xFFFFFFFF == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("says", "script: line 1: 'says' does not begin with"),
+        ("|says", "script: line 1: '|says' does not begin with"),
+        ("| a\n| \x1b[2J", "script: line 2: .* does not begin with"),
+        ("! stop", "script: line 1: '! stop' is not one of next, halt, reset, power-off"),
+        ("> a", "script: line 1: '> a' is no answer to a prompt"),
+        ("? $ \n> *\n> a", "script: line 3: '> a' is no answer to a prompt"),
+        ("? $ \n| a", "script: line 2: '| a' follows a prompt: an answer is wanted"),
+        ("? $ \n? # \n> *", "script: line 2: '\\? # ' follows a prompt that takes no answer"),
+        ("| a\n\n# says nothing\n? $ ", "script: the prompt '\\$ ' takes no answer"),
+        ("| " + "a" * 140_000, "script: has 140008 bytes, which is too long"),
+    ],
+)
+def test_a_dialogue_that_is_none(script: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{message}"):
+        make("dialogue", {}, {"script": script})
 
 
 def test_a_gzip_file(tmp_path: Path) -> None:
@@ -122,6 +162,8 @@ def test_the_same_bytes_at_any_time_and_place(inputs: dict[str, Path], monkeypat
     [
         ("linux-initrd", "loader", {}, "takes the inputs busybox, init; busybox is missing"),
         ("linux-initrd", "", {"x": "y"}, "has no parameter 'x'"),
+        ("dialogue", "", {}, "takes the parameter script, which is missing"),
+        ("dialogue", "data", {"script": "| a"}, "takes no inputs, such as data"),
         ("text", "", {}, "takes the parameter text, which is missing"),
         ("text", "", {"text": "a", "x": "y"}, "has no parameter 'x'; it has text"),
         ("text", "data", {"text": "a"}, "takes no inputs, such as data"),
