@@ -11,7 +11,7 @@ from pathlib import Path
 from cffi import FFI
 
 CORE = Path(os.path.relpath(Path(__file__).parent))  # setuptools wants paths relative to setup.py, its working folder
-HEADERS = ("machine.h", "vmx.h", "emulate.h", "chipset/map.h")
+HEADERS = ("chipset/storage.h", "machine.h", "vmx.h", "emulate.h", "chipset/map.h")
 FOLDERS = (".", "processor", "hypervisor", "chipset")
 
 # The interpreter's handlers call from inline assembly (processor/memory.h): nothing may live below the stack pointer.

@@ -1,5 +1,6 @@
 /* The machine and its run loop: time, deadlines, limits, interrupts and idling, the same for both accelerators. */
 #include "machine_state.h"
+#include "chipset/floppy_drive.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -263,6 +264,17 @@ static const char *missing_on_host(void)
                                                : NULL;
 }
 
+/* The first floppy of no known format, from 1; 0: there is none. */
+static unsigned wrong_floppy(const struct machine_config *config)
+{
+    for (unsigned i = STORAGE_FLOPPY_A; i <= STORAGE_FLOPPY_B; i++) {
+        const struct storage *drive = &config->drives[i];
+        if (drive->kind == STORAGE_FLOPPY && drive->present && !floppy_drive_for(drive->bytes))
+            return i - STORAGE_FLOPPY_A + 1;
+    }
+    return 0;
+}
+
 static bool check_config(const struct machine_config *config, char *error, size_t error_size)
 {
     if (config->memory_bytes % MIB(1) || config->memory_bytes < MIB(2) || config->memory_bytes > GIB(256))
@@ -281,6 +293,9 @@ static bool check_config(const struct machine_config *config, char *error, size_
                  config->firmware_bytes);
     else if (config->cpuid_count > MACHINE_MAX_CPUID)
         snprintf(error, error_size, "%u CPUID rows: there can be up to %d", config->cpuid_count, MACHINE_MAX_CPUID);
+    else if (wrong_floppy(config))
+        snprintf(error, error_size, "floppy %c: no format has %llu bytes", 'A' + (int)wrong_floppy(config) - 1,
+                 (unsigned long long)config->drives[STORAGE_FLOPPY_A + wrong_floppy(config) - 1].bytes);
     else if (missing_on_host())
         snprintf(error, error_size, "the host's processor lacks %s: an x86-64-v2 one is needed", missing_on_host());
     else

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "chipset/storage.h"
+
 #define MACHINE_UARTS 4
 #define MACHINE_MAX_CPUS 254 /* what the I/O APIC and xAPIC mode can address: 8 bits, of which FFh is all */
 #define MACHINE_MAX_CPUID 96
@@ -52,6 +54,9 @@ struct machine_config {
     uint32_t firmware_bytes; /* a multiple of 4 KiB; 0: none, and the board is as firmware would leave it */
     const struct machine_item *items; /* copied */
     uint32_t item_count;
+    struct storage drives[STORAGE_DRIVES]; /* by enum storage_drive; only a board with firmware has them */
+    storage_transfer *transfer; /* NULL: every transfer fails */
+    void *transfer_context;
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, when CPUID.7.EDX[29] */
 };
 

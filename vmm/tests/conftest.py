@@ -254,7 +254,8 @@ class FakeCore(SimpleNamespace):
 @pytest.fixture(scope="session")
 def machine_ffi() -> FFI:
     ffi = FFI()
-    ffi.cdef(declarations(MACHINE_H))
+    for header in (MACHINE_H.parent / "chipset" / "storage.h", MACHINE_H):
+        ffi.cdef(declarations(header))
     return ffi
 
 

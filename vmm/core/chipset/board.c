@@ -40,13 +40,15 @@ void rearm(struct board *board, unsigned timer, uint64_t due)
 
 void pit_changed(struct board *board)
 {
-    set_irq(board, IRQ_PIT, board->chips.pit.irq);
+    if (!hpet_legacy(&board->chips.hpet))
+        set_irq(board, IRQ_PIT, board->chips.pit.irq);
     rearm(board, TIMER_PIT, pit_deadline(&board->chips.pit));
 }
 
 void rtc_changed(struct board *board)
 {
-    set_irq(board, IRQ_RTC, board->chips.rtc.irq);
+    if (!hpet_legacy(&board->chips.hpet))
+        set_irq(board, IRQ_RTC, board->chips.rtc.irq);
     rearm(board, TIMER_RTC, rtc_deadline(&board->chips.rtc));
 }
 
@@ -101,7 +103,7 @@ void board_advance(struct board *board, uint64_t now)
     if (now < board->deadline || board->deadline == MACHINE_NEVER)
         return;
     if (board->due[TIMER_PIT] <= now) {
-        if (pit_advance(&chips->pit, now)) { /* a pulse that came and went is an edge too */
+        if (pit_advance(&chips->pit, now) && !hpet_legacy(&chips->hpet)) { /* a pulse that came and went is an edge too */
             set_irq(board, IRQ_PIT, false);
             set_irq(board, IRQ_PIT, true);
         }
@@ -115,6 +117,10 @@ void board_advance(struct board *board, uint64_t now)
         acpi_pm_advance(&chips->acpi_pm, now);
         acpi_pm_changed(board);
     }
+    if (board->due[TIMER_FDC] <= now)
+        advance_fdc(board, now);
+    if (board->due[TIMER_HPET] <= now)
+        advance_hpet(board, now);
     for (unsigned i = 0; i < MACHINE_UARTS; i++) {
         if (board->due[TIMER_UART + i] <= now) {
             uart_advance(&chips->uart[i], now);
@@ -210,8 +216,10 @@ uint64_t board_hash(const struct board *board)
 
 #define CLASSIC_PC (1 << PCI_HOST_BRIDGE | 1 << PCI_ISA_BRIDGE | 1 << PCI_PM)
 
-/* CMOS bytes in which a PC's firmware notes the memory size. */
+/* CMOS bytes in which a PC's firmware notes what there is. */
 enum {
+    CMOS_FLOPPIES = 0x10,        /* the kinds of drives A (high) and B */
+    CMOS_EQUIPMENT = 0x14,
     CMOS_BASE_MEMORY = 0x15,     /* KiB below 640 KiB */
     CMOS_EXTENDED_MEMORY = 0x17, /* KiB above 1 MiB, twice */
     CMOS_EXTENDED_MEMORY_2 = 0x30,
@@ -241,6 +249,17 @@ static void note_memory(struct board *board, uint64_t size)
     set_cmos(board, CMOS_MEMORY_16M, 2, units(low, 16 << 20, 1 << 16, 0xffff));
     set_cmos(board, CMOS_MEMORY_4G, 3, units(size, MAP_RAM_LOW_END, 1 << 16, 0xffffff));
     set_cmos(board, CMOS_CPUS, 1, board->cpus - 1);
+}
+
+static void note_drives(struct board *board)
+{
+    enum { FLOPPY = 1 << 0, COPROCESSOR = 1 << 1, MOUSE = 1 << 2, SECOND_FLOPPY = 1 << 6 };
+    unsigned first = board_floppy_kind(&board->drives[STORAGE_FLOPPY_A]);
+    unsigned second = board_floppy_kind(&board->drives[STORAGE_FLOPPY_B]);
+
+    set_cmos(board, CMOS_FLOPPIES, 1, first << 4 | second);
+    set_cmos(board, CMOS_EQUIPMENT, 1,
+             COPROCESSOR | MOUSE | (first || second ? FLOPPY : 0) | (first && second ? SECOND_FLOPPY : 0));
 }
 
 static void read_cpuid(struct board *board, const struct machine_config *config)
@@ -302,6 +321,8 @@ void board_reset(struct board *board)
     debug_port_reset(&chips->debug_port);
     fw_cfg_reset(&chips->fw_cfg, board->memory_bytes, board->cpus);
     testdev_reset(&chips->testdev);
+    dma_reset(&chips->dma);
+    parallel_reset(&chips->parallel);
     board->event = BOARD_NONE;
     board->event_detail = 0;
 
@@ -310,6 +331,8 @@ void board_reset(struct board *board)
     acpi_pm_changed(board);
     i8042_changed(board);
     pci_changed(board);
+    reset_fdc(board);
+    reset_hpet(board);
     if (!board->firmware)
         leave_firmware(board);
     for (unsigned i = 0; i < MACHINE_UARTS; i++)
@@ -328,6 +351,9 @@ struct board *board_create(const struct machine_config *config)
     board->memory_bytes = config->memory_bytes;
     board->debug_exit = config->debug_exit;
     board->firmware = config->firmware_bytes;
+    memcpy(board->drives, config->drives, sizeof board->drives);
+    board->transfer = config->transfer;
+    board->transfer_context = config->transfer_context;
     if (!fw_cfg_items_copy(&board->items, config->items, config->item_count)) {
         board_destroy(board);
         return NULL;
@@ -339,6 +365,8 @@ struct board *board_create(const struct machine_config *config)
     map_ports(board);
     rtc_power_on(&board->chips.rtc, config->rtc_seconds);
     note_memory(board, config->memory_bytes);
+    if (board->firmware)
+        note_drives(board);
     board_reset(board);
     return board;
 }

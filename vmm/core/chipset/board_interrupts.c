@@ -209,7 +209,7 @@ void board_set_cr8(struct board *board, unsigned vcpu, uint64_t value)
     settle_interrupts(board);
 }
 
-static bool pin_open(const struct board *board, unsigned pin)
+bool pin_open(const struct board *board, unsigned pin)
 {
     return !(board->chips.ioapic.low[pin] & IOAPIC_MASK);
 }
@@ -225,8 +225,7 @@ static bool intr_open(const struct board *board)
     return pin_open(board, IOAPIC_PIN_EXTINT);
 }
 
-/* Is there a way, through either interrupt controller, from an ISA interrupt to a processor? */
-static bool irq_open(const struct board *board, unsigned irq)
+bool irq_open(const struct board *board, unsigned irq)
 {
     const struct pic_unit *master = &board->chips.pic.unit[PIC_MASTER], *slave = &board->chips.pic.unit[PIC_SLAVE];
     bool masked = irq < 8 ? master->imr & 1 << irq
@@ -239,11 +238,12 @@ bool board_can_wake(const struct board *board, unsigned vcpu)
 {
     static const uint8_t irq_of[TIMER_LAPIC] = {
         [TIMER_PIT] = IRQ_PIT,      [TIMER_RTC] = IRQ_RTC,      [TIMER_ACPI_PM] = IRQ_SCI,  [TIMER_UART] = IRQ_COM1,
+        [TIMER_FDC] = IRQ_FDC,
         [TIMER_UART + 1] = IRQ_COM2, [TIMER_UART + 2] = IRQ_COM1, [TIMER_UART + 3] = IRQ_COM2,
     };
 
     for (unsigned i = 0; i < TIMER_LAPIC; i++)
-        if (board->due[i] != MACHINE_NEVER && irq_open(board, irq_of[i]))
+        if (board->due[i] != MACHINE_NEVER && (i == TIMER_HPET ? hpet_open(board) : irq_open(board, irq_of[i])))
             return true;
     return board->due[TIMER_LAPIC + vcpu] != MACHINE_NEVER &&
            !(board->chips.lapic[vcpu].lvt[LAPIC_LVT_TIMER] & LAPIC_LVT_MASK);

@@ -88,6 +88,8 @@ void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *d
         testdev_read_memory(&board->chips.testdev, gpa - MAP_TESTDEV, data, size);
         return;
     }
+    if (board_hpet_read(board, gpa, data, size, now))
+        return;
     while (size) {
         unsigned skip = gpa & 3, piece = size < 4 - skip ? size : 4 - skip;
         uint32_t value = memory_read(board, vcpu, gpa - skip, now) >> 8 * skip;
@@ -107,6 +109,10 @@ void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const 
         return;
     if (in_testdev(board, gpa)) {
         testdev_write_memory(&board->chips.testdev, gpa - MAP_TESTDEV, data, size);
+        return;
+    }
+    if (board_hpet_write(board, gpa, data, size, now)) {
+        catch_up(board, now);
         return;
     }
     while (size) {

@@ -6,12 +6,6 @@
 #define PVPANIC_PANICKED 1
 #define ISA_IRQS 16
 
-/* A chip at a range of ports: `unit` of its kind, `reg` from the first port. Most are 8 bits wide; an access wider than
- * the range's `width` becomes one access a byte, as the ISA bus does it. */
-typedef uint32_t port_reader(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now);
-typedef void port_writer(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
-                         struct moment at);
-
 static uint32_t read_pic(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
 {
     (void)size, (void)now;
@@ -342,6 +336,19 @@ static void write_pvpanic(struct board *board, unsigned unit, unsigned reg, uint
         raise_event(board, BOARD_PANIC, value);
 }
 
+static uint32_t read_parallel(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now)
+{
+    (void)unit, (void)size, (void)now;
+    return parallel_read(&board->chips.parallel, reg);
+}
+
+static void write_parallel(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
+                           struct moment at)
+{
+    (void)unit, (void)size, (void)at;
+    parallel_write(&board->chips.parallel, reg, (uint8_t)value);
+}
+
 struct port_range {
     uint16_t first, size;
     uint8_t unit;
@@ -382,7 +389,21 @@ static const struct port_range port_map[] = {
     {PORT_TESTDEV_IRQ, TESTDEV_IRQS, 0, 4, NULL, write_testdev_irq},
 };
 
-/* The port's place in port_map. Firmware of the guest's own puts the power management block where it likes. */
+/* Only on a board with firmware of its own. */
+static const struct port_range classic_port_map[] = {
+    {PORT_DMA_1, PORT_DMA_1_SIZE, 0, 1, read_dma, write_dma},
+    {PORT_DMA_2, PORT_DMA_2_SIZE, 1, 1, read_dma, write_dma},
+    {PORT_DMA_PAGE, PORT_DMA_PAGE_SIZE, 0, 1, read_dma_page, write_dma_page},
+    {PORT_FDC, PORT_FDC_SIZE, 0, 1, read_fdc, write_fdc},
+    {PORT_FDC_DIR, 1, FDC_DIR_CCR, 1, read_fdc, write_fdc},
+    {PORT_LPT1, PORT_LPT1_SIZE, 0, 1, read_parallel, write_parallel},
+};
+
+#define PORT_RANGES (sizeof port_map / sizeof *port_map)
+#define CLASSIC_PORT_RANGES (sizeof classic_port_map / sizeof *classic_port_map)
+_Static_assert(PORT_RANGES + CLASSIC_PORT_RANGES < 256, "board->port_range holds bytes");
+
+/* The port's place in the maps. Firmware of the guest's own puts the power management block where it likes. */
 static uint16_t place(const struct board *board, uint16_t port)
 {
     uint16_t base = pci_pm_base(&board->chips.pci);
@@ -398,13 +419,17 @@ static const struct port_range *range_at(const struct board *board, uint16_t por
 {
     unsigned index = port < PORTS ? board->port_range[port] : 0;
 
+    if (index > PORT_RANGES)
+        return &classic_port_map[index - PORT_RANGES - 1];
     return index ? &port_map[index - 1] : NULL;
 }
 
 void map_ports(struct board *board)
 {
-    for (unsigned i = 0; i < sizeof port_map / sizeof *port_map; i++)
+    for (unsigned i = 0; i < PORT_RANGES; i++)
         memset(board->port_range + port_map[i].first, (int)i + 1, port_map[i].size);
+    for (unsigned i = 0; board->firmware && i < CLASSIC_PORT_RANGES; i++)
+        memset(board->port_range + classic_port_map[i].first, (int)(PORT_RANGES + i) + 1, classic_port_map[i].size);
 }
 
 /* Events that are due are fired before a chip is touched, and those that the touch made due after it. */static uint32_t port_read(struct board *board, uint16_t port, unsigned size, uint64_t now)

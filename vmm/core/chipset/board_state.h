@@ -15,6 +15,8 @@ enum timer {
     TIMER_PIT,
     TIMER_RTC,
     TIMER_ACPI_PM,
+    TIMER_FDC,
+    TIMER_HPET,
     TIMER_UART,
     TIMER_LAPIC = TIMER_UART + MACHINE_UARTS,
     TIMERS = TIMER_LAPIC + MACHINE_MAX_CPUS
@@ -35,6 +37,10 @@ struct board {
     unsigned address_bits;
     bool firmware; /* the guest's own: a PC as it is after power-on, not as firmware leaves it */
 
+    struct storage drives[STORAGE_DRIVES];
+    storage_transfer *transfer; /* NULL: every transfer fails */
+    void *transfer_context;
+
     struct fw_cfg_items items;
     struct board_memory memory;
     uint32_t window_version;
@@ -46,7 +52,7 @@ struct board {
     struct output serial[MACHINE_UARTS];
     struct output debug;
 
-    uint8_t port_range[PORTS]; /* index into port_map plus one; 0: no chip */
+    uint8_t port_range[PORTS]; /* which range of board_ports.c, from 1; 0: no chip */
 };
 
 struct moment {
@@ -81,8 +87,38 @@ void settle_interrupts(struct board *board);
 void drive_irq(struct board *board, unsigned irq);
 void set_irq(struct board *board, unsigned irq, bool level);
 
+/* Is there a way, through either interrupt controller, from an ISA interrupt to a processor, or from a pin of the
+ * I/O APIC? */
+bool irq_open(const struct board *board, unsigned irq);
+bool pin_open(const struct board *board, unsigned pin);
+
 /* ---- board_ports.c ---- */
 
+/* A chip at a range of ports: `unit` of its kind, `reg` from the first port. Most are 8 bits wide; an access wider than
+ * the range's `width` becomes one access a byte, as the ISA bus does it. */
+typedef uint32_t port_reader(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now);
+typedef void port_writer(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size,
+                         struct moment at);
+
 void map_ports(struct board *board);
+
+/* ---- board_floppy.c ---- */
+
+port_reader read_dma, read_dma_page, read_fdc; /* unit of the 82077: its first register there */
+port_writer write_dma, write_dma_page, write_fdc;
+void reset_fdc(struct board *board);
+void advance_fdc(struct board *board, uint64_t now);
+/* The drive that a board needs for this one. */
+enum floppy_drive_kind board_floppy_kind(const struct storage *storage);
+
+/* ---- board_hpet.c ---- */
+
+void reset_hpet(struct board *board);
+void advance_hpet(struct board *board, uint64_t now);
+/* Does the way of any of its interrupts lead to a processor? */
+bool hpet_open(const struct board *board);
+/* False: it is not at this address. */
+bool board_hpet_read(struct board *board, uint64_t gpa, void *data, unsigned size, uint64_t now);
+bool board_hpet_write(struct board *board, uint64_t gpa, const void *data, unsigned size, uint64_t now);
 
 #endif

@@ -6,12 +6,16 @@
 #include "../machine.h"
 #include "acpi_pm.h"
 #include "debug_port.h"
+#include "dma.h"
+#include "fdc.h"
 #include "ferr.h"
 #include "fields.h"
 #include "fw_cfg.h"
+#include "hpet.h"
 #include "i8042.h"
 #include "ioapic.h"
 #include "lapic.h"
+#include "parallel.h"
 #include "pci.h"
 #include "pic.h"
 #include "pit.h"
@@ -29,6 +33,10 @@
     PART(owner, rtc, rtc, )                                                                                            \
     PART(owner, acpi_pm, acpi_pm, )                                                                                    \
     PART(owner, i8042, i8042, )                                                                                        \
+    PART(owner, dma, dma, )                                                                                            \
+    PART(owner, fdc, fdc, )                                                                                            \
+    PART(owner, hpet, hpet, )                                                                                          \
+    PART(owner, parallel, parallel, )                                                                                  \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
     PART(owner, debug_port, debug_port, )                                                                              \

@@ -46,7 +46,7 @@ uint8_t dma_read(struct dma *dma, unsigned unit_number, unsigned reg)
         return (uint8_t)((reg & 1 ? channel->count : channel->address) >> (next_is_high(unit) ? 8 : 0));
     switch (reg) {
     case DMA_COMMAND_STATUS:
-        value = unit->terminal_count | (uint8_t)((unit->requests | (dma->dreq >> 4 * (unit_number % DMA_UNITS))) << 4);
+        value = (uint8_t)(unit->terminal_count | unit->requests << 4);
         unit->terminal_count = 0;
         return value;
     case DMA_MASTER_CLEAR: /* nothing ever comes into the temporary register */
@@ -119,13 +119,6 @@ uint8_t dma_read_page(const struct dma *dma, unsigned reg)
 void dma_write_page(struct dma *dma, unsigned reg, uint8_t value)
 {
     dma->page[reg % DMA_PAGES] = value;
-}
-
-void dma_set_request(struct dma *dma, unsigned channel, bool level)
-{
-    uint8_t bit = (uint8_t)(1 << channel % DMA_CHANNELS);
-
-    dma->dreq = level ? dma->dreq | bit : dma->dreq & (uint8_t)~bit;
 }
 
 /* ---- transfers ---- */

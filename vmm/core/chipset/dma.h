@@ -3,7 +3,7 @@
  * Channels 0 to 3 move bytes within 64 KiB, 5 to 7 words within 128 KiB.
  *
  * A transfer takes no time, so priorities, compressed timing and the difference of single, block and demand mode are
- * not seen: the device moves all it has. Memory-to-memory transfers are left out as in the PIIX3. A request by software
+ * not seen, nor is a device's request: it moves all it has. Memory-to-memory transfers are left out as in the PIIX3. A request by software
  * is noted and shown, but no device answers it. */
 #ifndef BRINGUP_DMA_H
 #define BRINGUP_DMA_H
@@ -63,8 +63,7 @@ STATE_STRUCT(dma_unit, DMA_UNIT_STATE);
 
 #define DMA_STATE(VALUE, PART, owner)                                                                                  \
     PART(owner, dma_unit, unit, [DMA_UNITS])                                                                           \
-    VALUE(owner, uint8_t, page, [DMA_PAGES])                                                                           \
-    VALUE(owner, uint8_t, dreq, )          /* levels of DREQ7:0 */
+    VALUE(owner, uint8_t, page, [DMA_PAGES])
 STATE_STRUCT(dma, DMA_STATE);
 
 void dma_reset(struct dma *dma);
@@ -73,9 +72,6 @@ void dma_write(struct dma *dma, unsigned unit, unsigned reg, uint8_t value);
 /* Ports 80h to 8Fh; those that belong to no channel only keep what is written. */
 uint8_t dma_read_page(const struct dma *dma, unsigned reg);
 void dma_write_page(struct dma *dma, unsigned reg, uint8_t value);
-
-/* Pin DREQ of a channel, which the status shows. */
-void dma_set_request(struct dma *dma, unsigned channel, bool level);
 
 /* What a channel moves next, when its device asks: `bytes` at guest-physical `gpa`, in ascending order. */
 struct dma_piece {

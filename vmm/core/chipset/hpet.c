@@ -128,6 +128,8 @@ static void write_configuration(struct hpet *hpet, uint64_t value, uint64_t tick
     hpet->counter = counter_at(hpet, tick);
     hpet->start = tick;
     hpet->configuration = value & (HPET_ENABLE_CNF | HPET_LEG_RT_CNF);
+    if (!running(hpet))
+        hpet->high = 0;
     for (unsigned i = 0; i < HPET_TIMERS; i++) {
         catch_up(&hpet->timer[i], tick);
         arm(hpet, &hpet->timer[i], tick);
@@ -186,6 +188,8 @@ void hpet_write(struct hpet *hpet, unsigned offset, uint64_t value, unsigned siz
         catch_up(timer, tick);
         write_timer(timer, HPET_TIMER + reg % HPET_TIMER_STRIDE, value);
         arm(hpet, timer, tick);
+        if (!(timer->configuration & HPET_INT_ENB_CNF))
+            hpet->high &= (uint8_t) ~(1 << (timer - hpet->timer));
     }
 }
 
@@ -206,10 +210,11 @@ static bool interrupts(const struct hpet *hpet, unsigned timer)
     return running(hpet) && hpet->timer[timer].configuration & HPET_INT_ENB_CNF;
 }
 
-bool hpet_level(const struct hpet *hpet, unsigned timer)
+bool hpet_pin(const struct hpet *hpet, unsigned timer)
 {
-    return interrupts(hpet, timer) && hpet->timer[timer].configuration & HPET_INT_TYPE_CNF &&
-           hpet->status >> timer & 1;
+    bool level = hpet->timer[timer].configuration & HPET_INT_TYPE_CNF;
+
+    return interrupts(hpet, timer) && (level ? hpet->status : hpet->high) >> timer & 1;
 }
 
 unsigned hpet_advance(struct hpet *hpet, uint64_t now)
@@ -225,6 +230,7 @@ unsigned hpet_advance(struct hpet *hpet, uint64_t now)
         else
             edges |= 1u << i;
     }
+    hpet->high |= (uint8_t)edges;
     return edges;
 }
 

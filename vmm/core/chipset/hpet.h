@@ -46,6 +46,7 @@ STATE_STRUCT(hpet_timer, HPET_TIMER_STATE);
     PART(owner, hpet_timer, timer, [HPET_TIMERS])                                                                      \
     VALUE(owner, uint8_t, configuration, )                                                                             \
     VALUE(owner, uint8_t, status, )        /* of timers with level interrupts */                                       \
+    VALUE(owner, uint8_t, high, )          /* of those with edges: the pins, after the first one */                    \
     VALUE(owner, uint64_t, counter, )      /* at tick `start`; while halted the value */                               \
     VALUE(owner, uint64_t, start, )
 STATE_STRUCT(hpet, HPET_STATE);
@@ -60,8 +61,8 @@ void hpet_write(struct hpet *hpet, unsigned offset, uint64_t value, unsigned siz
 bool hpet_legacy(const struct hpet *hpet);
 /* The I/O APIC pin of a timer when it is not; 0: none has been chosen. */
 unsigned hpet_route(const struct hpet *hpet, unsigned timer);
-/* The level of a timer with a level interrupt. */
-bool hpet_level(const struct hpet *hpet, unsigned timer);
+/* The level of a timer's pin. That of one with edges stays high until it falls for the next. */
+bool hpet_pin(const struct hpet *hpet, unsigned timer);
 
 /* A bit for each timer that gives an edge. */
 unsigned hpet_advance(struct hpet *hpet, uint64_t now);

@@ -8,12 +8,16 @@
 #define MAP_RAM_LOW_END 0xC0000000 /* RAM beyond this continues at 4 GiB */
 #define MAP_IOAPIC 0xFEC00000
 #define MAP_IOAPIC_SIZE 0x1000
+#define MAP_HPET 0xFED00000
+#define MAP_HPET_SIZE 0x400
 #define MAP_LAPIC 0xFEE00000 /* IA32_APIC_BASE at reset */
 #define MAP_LAPIC_SIZE 0x1000
 #define MAP_TESTDEV 0xFF000000
 
 /* ---- ports ---- */
 
+#define PORT_DMA_1 0x00
+#define PORT_DMA_1_SIZE 0x10
 #define PORT_PIC_MASTER 0x20
 #define PORT_PIT 0x40
 #define PORT_I8042_DATA 0x60
@@ -21,12 +25,21 @@
 #define PORT_I8042_COMMAND 0x64
 #define PORT_RTC 0x70
 #define PORT_POST 0x80
+#define PORT_DMA_PAGE 0x81 /* the first one, 80h, is the POST code's */
+#define PORT_DMA_PAGE_SIZE 0x0F
 #define PORT_SYSTEM_CONTROL_A 0x92
 #define PORT_PIC_SLAVE 0xA0
+#define PORT_DMA_2 0xC0 /* a register each second port */
+#define PORT_DMA_2_SIZE 0x20
 #define PORT_TESTDEV_LATCH 0xE0
 #define PORT_DEBUG 0xE9
 #define PORT_COPROCESSOR 0xF0
 #define PORT_DEBUG_EXIT 0xF4
+#define PORT_LPT1 0x378
+#define PORT_LPT1_SIZE 3
+#define PORT_FDC 0x3F0
+#define PORT_FDC_SIZE 6 /* the seventh is the IDE channel's */
+#define PORT_FDC_DIR 0x3F7
 #define PORT_COM1 0x3F8
 #define PORT_COM2 0x2F8
 #define PORT_COM3 0x3E8
@@ -60,6 +73,7 @@
 #define IRQ_KEYBOARD 1
 #define IRQ_COM2 3
 #define IRQ_COM1 4
+#define IRQ_FDC 6
 #define IRQ_RTC 8
 #define IRQ_SCI 9
 #define IRQ_MOUSE 12
@@ -67,5 +81,9 @@
 #define IOAPIC_PIN_EXTINT 0
 #define IOAPIC_PIN_PIT 2
 #define IOAPIC_ID 0
+
+/* ---- DMA channels ---- */
+
+#define DMA_CHANNEL_FDC 2
 
 #endif

@@ -4,6 +4,7 @@
  *     hostile SEED ACCESSES */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "board.h"
 #include "chips.h"
@@ -48,6 +49,7 @@ static uint16_t port(void)
         PORT_SYSTEM_CONTROL_A, PORT_RTC, PORT_RTC, PORT_COM1, PORT_COM1, PORT_COM2, PORT_COM3, PORT_COM4,
         PORT_PM1A_EVT, PORT_PM1A_CNT, PORT_PM_TMR, PORT_PCI_ADDRESS, PORT_PCI_DATA, PORT_DEBUG, PORT_DEBUG_EXIT,
         PORT_PVPANIC, PORT_POST, PORT_FW_CFG, PORT_TESTDEV_LATCH, PORT_TESTDEV_IRQ, PORT_TESTDEV_IRQ + 16, 0xfffc,
+        PORT_DMA_1, PORT_DMA_1 + 8, PORT_DMA_PAGE, PORT_DMA_2, PORT_FDC, PORT_FDC, PORT_FDC, PORT_LPT1,
     };
     if (below(20) == 0)
         return (uint16_t)random64();
@@ -58,9 +60,34 @@ static uint64_t address(void)
 {
     uint64_t page = below(2)   ? MAP_LAPIC
                     : below(4) ? MAP_IOAPIC
+                    : below(3) == 0 ? MAP_HPET
                     : below(2) ? MAP_TESTDEV + below(18) * 0x1000 - 0x1000
                                : random64() & ~UINT64_C(0xfff);
     return page + (below(2) ? below(0x400 / 16) * 16 : below(0x1000 - 8));
+}
+
+/* The host's side: media that fail at times, and memory from 0 on. */
+
+static int transfer(void *context, unsigned drive, uint64_t offset, void *data, uint32_t bytes, uint32_t write)
+{
+    (void)context, (void)drive, (void)offset;
+    if (!write)
+        memset(data, (int)random64(), bytes);
+    return below(8) == 0;
+}
+
+static uint8_t memory[1 << 20];
+
+static uint8_t *memory_at(void *context, uint64_t gpa, uint64_t size, bool write)
+{
+    (void)context, (void)write;
+    return gpa < sizeof memory && size <= sizeof memory - gpa ? memory + gpa : NULL;
+}
+
+static uint8_t *memory_hidden(void *context, uint64_t gpa)
+{
+    (void)context;
+    return memory + gpa;
 }
 
 static void require(bool holds, const char *what, uint64_t step)
@@ -136,10 +163,18 @@ int main(int argc, char **argv)
     state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
     config.rtc_seconds = (int64_t)value();
     config.memory_bytes = value();
+    if (state & 1) { /* the classic PC */
+        config.firmware = memory;
+        config.firmware_bytes = 1 << 12;
+        config.transfer = transfer;
+        config.drives[STORAGE_FLOPPY_A] = (struct storage){STORAGE_FLOPPY, 512, 1474560, true, false};
+        config.drives[STORAGE_FLOPPY_B] = (struct storage){STORAGE_FLOPPY, 512, 368640, true, true};
+    }
     config.cpuid[0] = (struct cpuid_leaf){.leaf = 1, .ecx = 1 << 24 | 1 << 21};
     struct board *board = board_create(&config);
     if (!board)
         return 2;
+    board_attach(board, &(struct board_memory){NULL, memory_at, memory_hidden});
     for (uint64_t step = 0; step < accesses; step++) {
         access_once(board, now, step);
         now += below(4) ? below(2000) : below(50) ? below(10000000) : value() >> 12;

@@ -588,7 +588,26 @@ def test_output_is_not_guest_state(board: Any) -> None:
 # ---- time ----
 
 PORTS = st.sampled_from(
-    [0x20, 0x21, 0x40, 0x42, 0x43, 0x61, 0x70, 0x71, 0xA1, 0x3F8, 0x3F9, 0x3FA, 0x3FC, 0x602, 0x600]
+    [
+        0x20,
+        0x21,
+        0x40,
+        0x42,
+        0x43,
+        0x61,
+        0x70,
+        0x71,
+        0xA1,
+        0x3F8,
+        0x3F9,
+        0x3FA,
+        0x3FC,
+        0x602,
+        0x600,
+        0x3F2,
+        0x3F4,
+        0x3F5,
+    ]
 )
 STEPS = st.lists(
     st.one_of(
@@ -596,6 +615,7 @@ STEPS = st.lists(
         st.tuples(st.just("in"), PORTS, st.just(0)),
         st.tuples(st.just("lapic"), st.sampled_from([0x320, 0x350, 0x380, 0x3E0, 0xB0, 0x80]), st.integers(0, 0x3FFFF)),
         st.tuples(st.just("ioapic"), st.sampled_from([0x14, 0x18, 0x20, 0x22]), st.integers(0, 0x1FFFF)),
+        st.tuples(st.just("hpet"), st.sampled_from([0x10, 0x20, 0x100, 0x108, 0x120, 0x128]), st.integers(0, 0x3FFFF)),
         st.tuples(st.just("type"), st.integers(0, 40), st.just(0)),
         st.tuples(st.just("wait"), st.integers(0, 3 * 10**9), st.just(0)),
         st.tuples(st.just("wait"), st.integers(0, 10**5), st.just(0)),
@@ -615,17 +635,21 @@ def perform(board: Any, kind: str, a: int, b: int) -> int | None:
             return int(board.lapic(a, b))
         case "ioapic":
             return int(board.ioapic(a, b))
+        case "hpet":
+            board.write(0xFED00000 + a, b, 8)
+            return int(board.read(0xFED00000 + a, 8))
         case _:
             return int(board.type(bytes(a)))
 
 
 @settings(max_examples=200)
-@given(STEPS, st.lists(st.integers(1, 10**9), max_size=6))
+@given(STEPS, st.lists(st.integers(1, 10**9), max_size=6), st.booleans())
 def test_time_in_one_step_or_many(
-    power_on: Callable[..., Any], steps: list[tuple[str, int, int]], strides: list[int]
+    power_on: Callable[..., Any], ffi: Any, steps: list[tuple[str, int, int]], strides: list[int], classic: bool
 ) -> None:
     """However finely board_advance is called, the guest cannot tell."""
-    with power_on() as one, power_on() as many:
+    settings = {"firmware": ffi.new("uint8_t[4096]"), "firmware_bytes": 4096} if classic else {}
+    with power_on(**settings) as one, power_on(**settings) as many:
         for kind, a, b in steps:
             if kind == "wait":
                 one.advance(a)

@@ -44,8 +44,8 @@ class Hpet:
         self.now += nanoseconds
         return int(self.lib.hpet_advance(self.state, self.now))
 
-    def level(self, n: int) -> bool:
-        return bool(self.lib.hpet_level(self.state, n))
+    def pin(self, n: int) -> bool:
+        return bool(self.lib.hpet_pin(self.state, n))
 
 
 @pytest.fixture
@@ -122,8 +122,11 @@ def test_one_shot(hpet: Hpet) -> None:
     assert hpet.advance(1000 * TICK - 1) == 0
     assert hpet.advance(1) == 1
     assert hpet.read(comparator(0)) == 1000
-    assert (hpet.read(STATUS), hpet.level(0), hpet.deadline) == (0, False, NEVER)
-    hpet.write(timer(0), ENABLE)  # the match has been
+    assert (hpet.read(STATUS), hpet.pin(0), hpet.deadline) == (0, True, NEVER)
+    hpet.write(timer(0), 0)
+    assert not hpet.pin(0)
+    hpet.write(timer(0), ENABLE)
+    assert not hpet.pin(0)  # the match has been
     assert hpet.deadline == NEVER
     hpet.write(comparator(0), 999)  # behind: it would take 5845 years
     assert hpet.deadline == NEVER
@@ -191,17 +194,17 @@ def test_level_interrupts_wait_for_their_status(hpet: Hpet) -> None:
     hpet.write(comparator(1), 10)
     hpet.write(CONFIGURATION, 1)
     assert hpet.advance(10 * TICK) == 0  # no edge
-    assert (hpet.level(1), hpet.read(STATUS)) == (True, 2)
+    assert (hpet.pin(1), hpet.read(STATUS)) == (True, 2)
     hpet.write(STATUS, 5)
-    assert hpet.level(1)
+    assert hpet.pin(1)
     hpet.write(timer(1), LEVEL)
-    assert (hpet.level(1), hpet.read(STATUS)) == (False, 2)
+    assert (hpet.pin(1), hpet.read(STATUS)) == (False, 2)
     hpet.write(timer(1), LEVEL | ENABLE)
-    assert hpet.level(1)
+    assert hpet.pin(1)
     hpet.write(STATUS + 4, 2, 4)
-    assert hpet.level(1)
+    assert hpet.pin(1)
     hpet.write(STATUS, 2, 4)
-    assert (hpet.level(1), hpet.read(STATUS)) == (False, 0)
+    assert (hpet.pin(1), hpet.read(STATUS)) == (False, 0)
 
 
 def test_halting_holds_interrupts_back(hpet: Hpet) -> None:

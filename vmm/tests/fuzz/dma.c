@@ -1,6 +1,6 @@
 /* The 8237As under any program: a piece lies within its channel's window, and only a channel that may move is asked.
  *
- * Input: accesses of three bytes: what (read, write, page, DREQ, a device that moves), register, value. */
+ * Input: accesses of three bytes: what (read, write, page, a device that moves), register, value. */
 #include "chips.h"
 #include "chipset/dma.h"
 
@@ -35,9 +35,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case 5:
             dma_write_page(&dma, reg, (uint8_t)value);
             DEMAND(dma_read_page(&dma, reg) == value, "page register %u", reg);
-            break;
-        case 6:
-            dma_set_request(&dma, reg, value & 1);
             break;
         default:
             if (dma_next(&dma, reg % DMA_CHANNELS, &piece))
