@@ -1,4 +1,5 @@
-"""The ACPI tables of the board, as its firmware leaves them: RSDP, RSDT, XSDT, FADT, FACS, MADT and DSDT.
+"""The ACPI tables of the board, as its firmware leaves them: RSDP, RSDT, XSDT, FADT, FACS, MADT and DSDT, and
+of a PC with a BIOS HPET.
 
 Source: ACPI specification 6.5, chapter 5. The addresses are the board's (core/chipset/map.h; a test compares).
 """
@@ -38,6 +39,8 @@ LAPIC = 0xFEE00000
 IOAPIC = 0xFEC00000
 IOAPIC_ID = 0
 PIT_PIN = 2
+HPET = 0xFED00000
+HPET_ID = 0x8086A201  # the low half of its capabilities: Intel, legacy route, 64 bits, three timers
 PCI_CONFIG = 0xCF8
 RTC, RTC_IRQ, RTC_CENTURY = 0x70, 8, 0x32
 UART_PORTS = (0x3F8, 0x2F8, 0x3E8, 0x2E8)
@@ -68,6 +71,7 @@ KEYBOARD_CONTROLLER = 1 << 1
 VGA_NOT_PRESENT = 1 << 2
 MSI_NOT_SUPPORTED = 1 << 3
 
+SYSTEM_MEMORY = 0
 SYSTEM_IO = 1  # address space of a generic address structure
 
 
@@ -144,6 +148,15 @@ def madt(cpus: int) -> bytes:
     body += struct.pack("<BBBBIH", 2, 10, 0, SCI, SCI, active_high_level)
     body += struct.pack("<BBBHB", 4, 6, 0xFF, 0, 1)  # LINT1 of every processor is NMI
     return _table(b"APIC", 4, body)
+
+
+def hpet() -> bytes:
+    """The event timer block (IA-PC HPET specification 1.0a, 3.2.4)."""
+    number, least_tick, protection = 0, 100, 0  # a microsecond, so that a periodic interrupt is not lost
+    address = struct.pack("<BBBBQ", SYSTEM_MEMORY, 64, 0, 0, HPET)
+    return _table(
+        b"HPET", 1, struct.pack("<I", HPET_ID) + address + struct.pack("<BHB", number, least_tick, protection)
+    )
 
 
 def _processor_name(cpu: int) -> str:
@@ -230,9 +243,16 @@ def lay_out(base: int, low_ram: int, cpus: int, classic: bool = False) -> tuple[
     facs_address = layout.place(facs(), checksum=None)
     dsdt_address = layout.place(dsdt(cpus, low_ram, classic))
     fadt_address = layout.place(fadt(facs_address, dsdt_address, classic), ((36, 4), (40, 4), (132, 8), (140, 8)))
-    described = (fadt_address, layout.place(madt(cpus)))
-    rsdt = layout.place(_table(b"RSDT", 1, struct.pack("<2I", *described)), ((36, 4), (40, 4)))
-    xsdt = layout.place(_table(b"XSDT", 1, struct.pack("<2Q", *described)), ((36, 8), (44, 8)))
+    described = [fadt_address, layout.place(madt(cpus))]
+    if classic:
+        described.append(layout.place(hpet()))
+    rsdt, xsdt = (
+        layout.place(
+            _table(signature, 1, b"".join(address.to_bytes(size, "little") for address in described)),
+            ((36 + size * index, size) for index in range(len(described))),
+        )
+        for signature, size in ((b"RSDT", 4), (b"XSDT", 8))
+    )
     return layout, rsdt, xsdt
 
 

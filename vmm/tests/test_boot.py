@@ -324,6 +324,7 @@ def test_the_addresses_are_the_board_s() -> None:
         "MAP_RAM_LOW_END": boot.LOW_RAM_MAXIMUM,
         "MAP_IOAPIC": acpi.IOAPIC,
         "MAP_LAPIC": acpi.LAPIC,
+        "MAP_HPET": acpi.HPET,
         "IOAPIC_ID": acpi.IOAPIC_ID,
         "IOAPIC_PIN_PIT": acpi.PIT_PIN,
         "IRQ_SCI": acpi.SCI,
@@ -343,6 +344,20 @@ def test_the_addresses_are_the_board_s() -> None:
         "IRQ_COM2": acpi.UART_IRQS[1],
     }
     assert ours == {name: board[name] for name in ours}
+
+
+def test_only_a_pc_with_a_bios_has_an_hpet() -> None:
+    table = acpi.hpet()
+    assert (table[:4], len(table), sum(table) % 256) == (b"HPET", 56, 0)
+    assert struct.unpack_from("<Q", table, 44)[0] == 0xFED00000
+    layout, rsdt, xsdt = acpi.lay_out(0, 512 * MIB, 1, classic=True)
+    assert layout.image.count(b"HPET") == 1
+    addresses = [struct.unpack_from(f"<3{form}", layout.image, at + 36) for at, form in ((rsdt, "I"), (xsdt, "Q"))]
+    assert addresses[0] == addresses[1]
+    assert [bytes(layout.image[at : at + 4]) for at in addresses[0]] == [b"FACP", b"APIC", b"HPET"]
+    assert {(at + 36 + 4 * index, 4) for index, at in enumerate([rsdt] * 3)} <= set(layout.pointers)
+    assert {(at + 36 + 8 * index, 8) for index, at in enumerate([xsdt] * 3)} <= set(layout.pointers)
+    assert b"HPET" not in acpi.tables(512 * MIB)
 
 
 @pytest.mark.skipif(shutil.which("iasl") is None, reason="iasl (package acpica-tools) is not installed")
