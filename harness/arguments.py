@@ -53,6 +53,13 @@ def media_argument(text: str) -> tuple[str, Path]:
     return role, Path(file)
 
 
+def cpus_argument(text: str) -> int:
+    """A number of vCPUs; the VMM says how many are too many."""
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of vCPUs, of which there is at least one")
+    return int(text)
+
+
 def size_argument(text: str) -> int:
     """Bytes, of a size such as 512M or 2G."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([MG])", text)

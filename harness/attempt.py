@@ -478,8 +478,8 @@ def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrid
     wanted = guest.definition.machine
     modules = (module.partition(" ") for module in wanted.modules)
     return Settings(
-        memory=changed.memory or size(wanted.memory),
-        cpus=changed.cpus or wanted.cpus,
+        memory=size(wanted.memory) if changed.memory is None else changed.memory,
+        cpus=wanted.cpus if changed.cpus is None else changed.cpus,
         cpu=changed.cpu or wanted.cpu,
         accel=changed.accel,
         kernel=media[wanted.kernel].path if wanted.kernel else None,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from bringup.guests.definition import Guest
-from bringup.harness.arguments import guest_argument, media_argument, size_argument, vmm_argument
+from bringup.harness.arguments import cpus_argument, guest_argument, media_argument, size_argument, vmm_argument
 from bringup.harness.attempt import Attempt, Overrides, attached, describe, machine_settings
 from bringup.harness.climb import Fell, rungs_until
 from bringup.harness.display import Display
@@ -38,7 +38,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     machine.add_argument("--initrd", type=Path, metavar="FILE")
     machine.add_argument("--media", type=media_argument, action="append", default=[], metavar="ROLE=FILE")
     machine.add_argument("--append", metavar="TEXT", help="added to the kernel's command line")
-    machine.add_argument("--cpus", type=int, metavar="N")
+    machine.add_argument("--cpus", type=cpus_argument, metavar="N")
     machine.add_argument("--memory", type=size_argument, metavar="SIZE", help="such as 512M")
     machine.add_argument("--cpu", metavar="MODEL")
     machine.add_argument("--accel", help="of bringup run: vtx or bare")

@@ -126,6 +126,11 @@ def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.Mon
         ([GUEST, "--until=desktop"], f"bringup boot: --until: {GUEST} has no rung 'desktop'; its rungs are kernel,"),
         ([GUEST, "--media=tape=x"], f"bringup boot: --media tape: {GUEST} has no such medium; it has kernel,"),
         ([GUEST, "--media=tape"], "bringup boot: argument --media: 'tape' is not ROLE=FILE"),
+        (
+            [GUEST, "--cpus=0"],
+            "bringup boot: argument --cpus: '0' is not a number of vCPUs, of which there is at least",
+        ),
+        ([GUEST, "--cpus=-1"], "bringup boot: argument --cpus: '-1' is not a number of vCPUs"),
         ([GUEST, "--memory=lots"], "bringup boot: argument --memory: 'lots' is not a size such as 512M or 2G"),
     ],
 )
