@@ -261,6 +261,25 @@ class Machine:
         reason = self._ffi.string(end.reason).decode(errors="replace") if end.reason[0] != b"\0" else ""
         return Exit(ExitKind(end.kind), end.detail, end.count, end.time, end.deadline, reason)
 
+    def save(self) -> bytes:
+        """All of the machine but what lies on its drives, for `restore` of a machine with the same spec."""
+        size = self._ffi.new("size_t *")
+        data = self._lib.machine_save(self._machine, size)
+        if data == self._ffi.NULL:
+            raise MachineError("no memory for a snapshot")
+        try:
+            return bytes(self._ffi.buffer(data, size[0]))
+        finally:
+            self._lib.machine_save_free(data)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Goes back, or over, to what `save` saw. MachineError: it is of another machine, or damaged."""
+        result = self._lib.machine_load(self._machine, self._ffi.from_buffer(snapshot), len(snapshot))
+        if result == self._lib.SNAPSHOT_OTHER:
+            raise MachineError("the snapshot is of a machine with another configuration, or of another build")
+        if result != self._lib.SNAPSHOT_LOADED:
+            raise MachineError("the snapshot is damaged: the machine cannot go on")
+
     def reset(self) -> None:
         """Power-on state of every chip and vCPU; RAM, clock and count stay."""
         self._lib.machine_reset(self._machine)

@@ -13,6 +13,7 @@
 #include "chipset/board.h"
 #include "emulate.h"
 #include "memory_map.h"
+#include "snapshot.h"
 #include "processor/bits.h"
 
 /* ---- one vCPU ---- */
@@ -152,6 +153,9 @@ struct accel {
     void (*set_a20)(struct vcpu *vcpu, bool open);
     /* vcpu->map has changed; called for each vCPU, the first one first. */
     void (*set_map)(struct vcpu *vcpu);
+
+    /* What it keeps of the vCPU besides the processor (snapshot.h). */
+    void (*snapshot)(struct vcpu *vcpu, struct snapshot *snapshot);
 
     /* RFLAGS.IF, and the interruptibility state. */
     bool (*interrupts_enabled)(const struct vcpu *vcpu);

@@ -299,6 +299,13 @@ static void bare_set_map(struct vcpu *vcpu)
     mmu_flush_all(vcpu->processor);
 }
 
+static void bare_snapshot(struct vcpu *vcpu, struct snapshot *snapshot)
+{
+    struct bare *bare = bare_of(vcpu);
+    SNAPSHOT(snapshot, bare->idle);
+    SNAPSHOT(snapshot, bare->cr8);
+}
+
 static bool bare_interrupts_enabled(const struct vcpu *vcpu)
 {
     return vcpu->processor->s.system_flags & RFLAGS_IF;
@@ -403,6 +410,7 @@ const struct accel accel_bare = {
     .set_time = bare_set_time,
     .set_a20 = bare_set_a20,
     .set_map = bare_set_map,
+    .snapshot = bare_snapshot,
     .interrupts_enabled = bare_interrupts_enabled,
     .interruptibility = bare_interruptibility,
     .trap_pending = bare_trap_pending,

@@ -158,6 +158,15 @@ struct machine_exit_record {
 size_t machine_exit_ring(const struct machine *machine, unsigned vcpu, struct machine_exit_record *records,
                          size_t size);
 
+/* All of the machine between two runs, but what lies on drives: `*size` bytes, which machine_save_free frees; NULL: no
+ * memory. They fit a machine of the same configuration and build. */
+uint8_t *machine_save(struct machine *machine, size_t *size);
+void machine_save_free(uint8_t *data);
+/* SNAPSHOT_OTHER: it is of another configuration or build, and nothing has changed. SNAPSHOT_DAMAGED: the machine is
+ * not fit to run. */
+enum snapshot_result { SNAPSHOT_LOADED = 0, SNAPSHOT_OTHER = 1, SNAPSHOT_DAMAGED = 2 };
+int machine_load(struct machine *machine, const uint8_t *data, size_t size);
+
 /* A hash of all guest-visible state (registers, chips, RAM), for comparing runs. */
 uint64_t machine_state_hash(const struct machine *machine);
 

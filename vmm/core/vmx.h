@@ -75,6 +75,12 @@ bool msr_read(struct processor *processor, uint32_t index, uint64_t *value);
 bool msr_write(struct processor *processor, uint32_t index, uint64_t value);
 void processor_cpuid(struct processor *processor, uint32_t leaf, uint32_t subleaf, struct cpuid_leaf *out);
 
+/* Of a processor in software alone: everything in it, between two VM entries. */
+struct snapshot;
+void processor_snapshot(struct processor *processor, struct snapshot *snapshot);
+/* All of it but [gap, gap_end), which holds nothing. */
+void arena_snapshot(struct arena *arena, struct snapshot *snapshot, uint64_t gap, uint64_t gap_end);
+
 /* From any thread: an external interrupt arrives (exit reason 1 when external-interrupt exiting is on). */
 void processor_kick(struct processor *processor);
 

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../snapshot.h"
 #include "board_state.h"
 
 #define FNV_OFFSET 0xcbf29ce484222325ULL
@@ -206,6 +207,21 @@ void board_power_button(struct board *board, uint64_t now)
 const struct chips *board_chips(const struct board *board)
 {
     return &board->chips;
+}
+
+void board_snapshot(struct board *board, struct snapshot *snapshot)
+{
+    SNAPSHOT(snapshot, board->chips);
+    SNAPSHOT(snapshot, board->deadline);
+    SNAPSHOT(snapshot, board->due);
+    SNAPSHOT(snapshot, board->interrupt_pending);
+    SNAPSHOT(snapshot, board->window_version);
+    SNAPSHOT(snapshot, board->event);
+    SNAPSHOT(snapshot, board->event_detail);
+    SNAPSHOT(snapshot, board->unread);
+    for (unsigned i = 0; i < MACHINE_UARTS; i++)
+        output_snapshot(&board->serial[i], snapshot);
+    output_snapshot(&board->debug, snapshot);
 }
 
 uint64_t board_hash(const struct board *board)

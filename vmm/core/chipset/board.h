@@ -97,6 +97,9 @@ size_t board_debug_output(struct board *board, uint8_t *data, uint64_t *counts, 
 /* Unread output bytes over all channels, and the guest time of the oldest of them (MACHINE_NEVER: none). */
 size_t board_output_pending(const struct board *board, uint64_t *oldest);
 void board_power_button(struct board *board, uint64_t now);
+/* What it holds, output that nobody has taken included. */
+struct snapshot;
+void board_snapshot(struct board *board, struct snapshot *snapshot);
 uint64_t board_hash(const struct board *board);
 
 #endif

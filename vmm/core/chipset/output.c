@@ -1,5 +1,7 @@
 #include "output.h"
 
+#include "../snapshot.h"
+
 #include "../machine.h"
 
 void output_push(struct output *output, uint8_t value, uint64_t count, uint64_t time)
@@ -31,4 +33,16 @@ size_t output_take(struct output *output, uint8_t *data, uint64_t *counts, size_
 uint64_t output_oldest(const struct output *output)
 {
     return output->used ? output->bytes[output->first].time : MACHINE_NEVER;
+}
+
+void output_snapshot(struct output *output, struct snapshot *snapshot)
+{
+    SNAPSHOT(snapshot, output->first);
+    SNAPSHOT(snapshot, output->used);
+    if (output->first >= OUTPUT_QUEUE || output->used > OUTPUT_QUEUE) {
+        output->first = output->used = 0;
+        snapshot->failed = true;
+    }
+    for (uint32_t i = 0; i < output->used; i++)
+        SNAPSHOT(snapshot, output->bytes[(output->first + i) % OUTPUT_QUEUE]);
 }

@@ -24,6 +24,8 @@ struct output {
 void output_push(struct output *output, uint8_t value, uint64_t count, uint64_t time);
 /* Takes up to `size` bytes, the oldest first; `counts` may be NULL. */
 size_t output_take(struct output *output, uint8_t *data, uint64_t *counts, size_t size);
+struct snapshot;
+void output_snapshot(struct output *output, struct snapshot *snapshot);
 /* Guest time of the oldest byte, or MACHINE_NEVER. */
 uint64_t output_oldest(const struct output *output);
 

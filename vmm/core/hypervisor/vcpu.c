@@ -217,6 +217,22 @@ static void guest_set_time(struct vcpu *vcpu, uint64_t time)
     guest_of(vcpu)->clock_written = true;
 }
 
+/* The rest follows from the configuration, or is the processor's. */
+static void guest_snapshot(struct vcpu *vcpu, struct snapshot *snapshot)
+{
+    struct guest *guest = guest_of(vcpu);
+    SNAPSHOT(snapshot, guest->windows);
+    SNAPSHOT(snapshot, guest->launched);
+    SNAPSHOT(snapshot, guest->clock_written);
+    SNAPSHOT(snapshot, guest->delivering_over_bus);
+    SNAPSHOT(snapshot, guest->rf_lent_at);
+    SNAPSHOT(snapshot, guest->tsc_offset);
+    SNAPSHOT(snapshot, guest->tsc_adjust);
+    SNAPSHOT(snapshot, guest->feature_control);
+    SNAPSHOT(snapshot, guest->a20m);
+    SNAPSHOT(snapshot, guest->exit);
+}
+
 const struct accel accel_vtx = {
     .structures = guest_structures,
     .create = guest_create,
@@ -226,6 +242,7 @@ const struct accel accel_vtx = {
     .set_time = guest_set_time,
     .set_a20 = guest_set_a20,
     .set_map = guest_set_map,
+    .snapshot = guest_snapshot,
     .interrupts_enabled = guest_interrupts_enabled,
     .interruptibility = guest_interruptibility,
     .trap_pending = guest_trap_pending,

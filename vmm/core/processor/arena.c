@@ -1,3 +1,4 @@
+#include "../snapshot.h"
 #include "arena.h"
 
 #include "integer.h"
@@ -69,6 +70,14 @@ void arena_set_gap(struct arena *arena, uint64_t hpa, uint64_t size)
 {
     arena->gap = hpa;
     arena->gap_end = hpa + size;
+}
+
+void arena_snapshot(struct arena *arena, struct snapshot *snapshot, uint64_t gap, uint64_t gap_end)
+{
+    snapshot_pages(snapshot, arena->memory, gap);
+    snapshot_pages(snapshot, arena->memory + gap_end, arena->size - gap_end);
+    if (snapshot->loading)
+        trace_flush(arena);
 }
 
 /* ---- decoded code that is overwritten ---- */

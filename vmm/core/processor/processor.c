@@ -1,4 +1,5 @@
 /* The processor as root code sees it from outside: made, looked at, kicked. */
+#include "../snapshot.h"
 #include "arena.h"
 #include "mmu.h"
 #include "trace.h"
@@ -47,6 +48,31 @@ void processor_destroy(struct processor *cpu)
     free(cpu->limited);
     vmx_destroy(cpu->vmx);
     free(cpu);
+}
+
+void processor_snapshot(struct processor *cpu, struct snapshot *snapshot)
+{
+    struct vmx *vmx = cpu->vmx;
+    SNAPSHOT(snapshot, cpu->s);
+    SNAPSHOT(snapshot, cpu->delivered_at);
+    SNAPSHOT(snapshot, cpu->deliveries);
+    SNAPSHOT(snapshot, cpu->fault);
+    SNAPSHOT(snapshot, cpu->leave);
+    SNAPSHOT(snapshot, cpu->monitored);
+    SNAPSHOT(snapshot, vmx->operation);
+    SNAPSHOT(snapshot, vmx->resident);
+    SNAPSHOT(snapshot, vmx->dirty);
+    SNAPSHOT(snapshot, vmx->unblocked_at);
+    SNAPSHOT(snapshot, vmx->injecting);
+    SNAPSHOT(snapshot, vmx->region);
+    SNAPSHOT(snapshot, vmx->current);
+    SNAPSHOT(snapshot, vmx->root);
+    SNAPSHOT(snapshot, vmx->vmcs);
+    if (!snapshot->loading)
+        return;
+    vmx->dirty |= VMCS_CONTROLS; /* what is derived from them is not saved */
+    cpu_update(cpu);
+    mmu_flush_all(cpu);
 }
 
 struct registers *processor_registers(struct processor *cpu)

@@ -54,6 +54,8 @@ void trace_flush(struct arena *arena)
     for (struct processor *cpu = arena->processors; cpu; cpu = cpu->next)
         memset(cpu->jump, 0, sizeof cpu->jump);
     for (uint64_t i = 0; i < arena->size >> PAGE_BITS; i++) {
+        if (!arena->pages[i].code)
+            continue; /* not written: most of them never were */
         arena->pages[i].traces = NULL;
         arena->pages[i].code = 0;
     }
