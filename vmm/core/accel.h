@@ -13,7 +13,7 @@
 #include "chipset/board.h"
 #include "emulate.h"
 #include "memory_map.h"
-#include "snapshot.h"
+#include "chipset/snapshot.h"
 #include "processor/bits.h"
 
 /* ---- one vCPU ---- */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 END = Limits(count=100_000_000)
 
 
-def seabios(accel: Accel, memory: int = 16 * MIB, **changes: object) -> MachineSpec:
+def seabios(accel: Accel, memory: int = 16 * MIB, **changes: Any) -> MachineSpec:
     items = tuple(fw_cfg.items(fw_cfg.Firmware(memory, 1)))
-    return MachineSpec(memory=memory, accel=accel, firmware=SEABIOS.read_bytes(), items=items, **changes)  # type: ignore[arg-type]
+    return MachineSpec(memory=memory, accel=accel, firmware=SEABIOS.read_bytes(), items=items, **changes)
 
 
 @pytest.mark.skipif(not SEABIOS.exists(), reason=f"{SEABIOS} is not there: Debian's package seabios has it")
@@ -56,11 +57,11 @@ def test_output_that_nobody_took_is_kept() -> None:
 @pytest.mark.parametrize(
     "other", [{"memory": 17 * MIB}, {"accel": Accel.BARE}, {"cpus": 2}, {"seed": 5}, {"cpu": "core2"}, {"slice": 77}]
 )
-def test_a_snapshot_of_another_machine_is_refused(other: dict[str, object]) -> None:
+def test_a_snapshot_of_another_machine_is_refused(other: dict[str, Any]) -> None:
     with (
         Machine(MachineSpec(memory=16 * MIB)) as machine,
         Machine(MachineSpec(**{"memory": 16 * MIB, **other})) as target,
-    ):  # type: ignore[arg-type]
+    ):
         before = target.state_hash()
         with pytest.raises(MachineError, match="another configuration"):
             target.restore(machine.save())

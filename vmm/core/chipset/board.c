@@ -1,8 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../snapshot.h"
 #include "board_state.h"
+#include "snapshot.h"
 
 #define FNV_OFFSET 0xcbf29ce484222325ULL
 

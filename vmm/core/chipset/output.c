@@ -1,6 +1,6 @@
 #include "output.h"
 
-#include "../snapshot.h"
+#include "snapshot.h"
 
 #include "../machine.h"
 

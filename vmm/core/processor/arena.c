@@ -1,4 +1,4 @@
-#include "../snapshot.h"
+#include "../chipset/snapshot.h"
 #include "arena.h"
 
 #include "integer.h"

@@ -1,5 +1,5 @@
 /* The processor as root code sees it from outside: made, looked at, kicked. */
-#include "../snapshot.h"
+#include "../chipset/snapshot.h"
 #include "arena.h"
 #include "mmu.h"
 #include "trace.h"

@@ -1,89 +1,12 @@
 /* Saving and loading a machine between two runs of it. */
-#include "snapshot.h"
-
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "chipset/snapshot.h"
 #include "machine_state.h"
 
-#define PAGE MEMORY_PAGE
-#define NO_PAGE UINT64_MAX
+#define NOWHERE UINT64_MAX
 #define MAGIC 0x70616e7362757231ull
-
-static bool grow(struct snapshot *snapshot, size_t size)
-{
-    size_t wanted = snapshot->size + size, capacity = snapshot->capacity ? snapshot->capacity : 1 << 20;
-    if (wanted <= snapshot->capacity)
-        return true;
-    while (capacity < wanted)
-        capacity *= 2;
-    uint8_t *data = realloc(snapshot->data, capacity);
-    if (!data)
-        return false;
-    snapshot->data = data;
-    snapshot->capacity = capacity;
-    return true;
-}
-
-void snapshot_bytes(struct snapshot *snapshot, void *value, size_t size)
-{
-    if (snapshot->failed)
-        return;
-    if (snapshot->loading) {
-        snapshot->failed = snapshot->size - snapshot->at < size;
-        if (snapshot->failed)
-            return;
-        memcpy(value, snapshot->data + snapshot->at, size);
-        snapshot->at += size;
-        return;
-    }
-    snapshot->failed = !grow(snapshot, size);
-    if (snapshot->failed)
-        return;
-    memcpy(snapshot->data + snapshot->size, value, size);
-    snapshot->size += size;
-}
-
-static bool is_zero(const uint8_t *page)
-{
-    static const uint8_t zero[PAGE];
-    return !memcmp(page, zero, PAGE);
-}
-
-static void load_pages(struct snapshot *snapshot, uint8_t *memory, uint64_t size)
-{
-    uint64_t page = 0;
-    madvise(memory, size, MADV_DONTNEED); /* private and anonymous: zeros */
-    for (;;) {
-        SNAPSHOT(snapshot, page);
-        if (snapshot->failed || page == NO_PAGE)
-            return;
-        if (page >= size / PAGE) {
-            snapshot->failed = true;
-            return;
-        }
-        snapshot_bytes(snapshot, memory + page * PAGE, PAGE);
-    }
-}
-
-void snapshot_pages(struct snapshot *snapshot, uint8_t *memory, uint64_t size)
-{
-    if (snapshot->loading) {
-        load_pages(snapshot, memory, size);
-        return;
-    }
-    uint64_t end = NO_PAGE;
-    for (uint64_t page = 0; page < size / PAGE; page++) {
-        if (is_zero(memory + page * PAGE))
-            continue;
-        SNAPSHOT(snapshot, page);
-        snapshot_bytes(snapshot, memory + page * PAGE, PAGE);
-    }
-    SNAPSHOT(snapshot, end);
-}
-
-/* ---- the machine ---- */
 
 /* A snapshot fits a machine that was made alike, by the same build. */
 struct header {
@@ -110,7 +33,7 @@ static struct header header_of(const struct machine *machine)
 
 static void vcpu_snapshot(struct vcpu *vcpu, struct snapshot *snapshot)
 {
-    uint64_t line = vcpu->monitor.line ? (uint64_t)(vcpu->monitor.line - arena_at(vcpu->arena, 0, 0)) : NO_PAGE;
+    uint64_t line = vcpu->monitor.line ? (uint64_t)(vcpu->monitor.line - arena_at(vcpu->arena, 0, 0)) : NOWHERE;
     SNAPSHOT(snapshot, vcpu->count);
     SNAPSHOT(snapshot, vcpu->elsewhere);
     SNAPSHOT(snapshot, vcpu->time);
@@ -121,7 +44,7 @@ static void vcpu_snapshot(struct vcpu *vcpu, struct snapshot *snapshot)
     SNAPSHOT(snapshot, vcpu->nmi_pending);
     SNAPSHOT(snapshot, vcpu->monitor.before);
     SNAPSHOT(snapshot, line);
-    vcpu->monitor.line = line == NO_PAGE ? NULL : arena_at(vcpu->arena, line, MONITOR_LINE);
+    vcpu->monitor.line = line == NOWHERE ? NULL : arena_at(vcpu->arena, line, MONITOR_LINE);
     SNAPSHOT(snapshot, vcpu->end);
     SNAPSHOT(snapshot, vcpu->detail);
     SNAPSHOT(snapshot, vcpu->reason);
