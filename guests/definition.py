@@ -478,6 +478,13 @@ class Guest:
     """Of the file and of its family's: what the guest was when it ran."""
     imitation: Imitation | None = None
     """It is none of that system, but a program of ours."""
+    file: str | None = None
+    """The absolute path of a user's own file; None: it ships."""
+
+    @property
+    def asked(self) -> str:
+        """What a command line says to have it, from any folder: its name or its file."""
+        return self.file or self.name
 
     @property
     def deaths(self) -> tuple[Death, ...]:

@@ -63,7 +63,7 @@ def load(name: str) -> Guest:
 def load_file(path: Path) -> Guest:
     """A user's own guest, called like its file. It belongs to the family that ships under the name of its key
     `family` or, without that key, to the one of a family.toml beside it, or to none. GuestError: as for `load`."""
-    where = str(path)
+    where, file = str(path), str(path.absolute())
     if not re.fullmatch(NAME, path.stem) or path.suffix != ".toml":
         raise GuestError(f"{where}: a guest's file is called NAME.toml, NAME of small letters, digits, `-`, `.`, `_`")
     content = _read(path, where)
@@ -71,13 +71,13 @@ def load_file(path: Path) -> Guest:
     if definition.family is None:
         beside = path.absolute().parent
         there = (beside / FAMILY).is_file()
-        return _guest(path.stem, content, definition, beside, (beside.name, beside) if there else None)
+        return _guest(path.stem, content, definition, beside, (beside.name, beside) if there else None, file)
     families = _families()
     if definition.family not in families:
         line, known = line_of(("family",), content.decode()), ", ".join(sorted(families))
         raise GuestError(f"{where}:{line}: family: {definition.family!r} is not known; known are {known}")
     family = definition.family, families[definition.family]
-    return _guest(path.stem, content, definition, path.absolute().parent, family)
+    return _guest(path.stem, content, definition, path.absolute().parent, family, file)
 
 
 @cache
@@ -104,16 +104,23 @@ def _imitation(name: str, content: bytes, folder: Traversable, where: str) -> Gu
 
 
 def _guest(
-    name: str, content: bytes, definition: Definition, folder: Traversable, family: tuple[str, Traversable] | None
+    name: str,
+    content: bytes,
+    definition: Definition,
+    folder: Traversable,
+    family: tuple[str, Traversable] | None,
+    file: str | None = None,
 ) -> Guest:
-    """With what is common to the family (name and folder)."""
+    """With what is common to the family (name and folder); `file`: a user's own."""
     digest, text = hashlib.sha256(content), content.decode()
     if family is None:
-        return Guest(name, "", definition, Family(title=definition.title), text, folder, digest.hexdigest())
+        own = Family(title=definition.title)
+        return Guest(name, "", definition, own, text, folder, digest.hexdigest(), file=file)
     where = f"{family[0]}/{FAMILY}"
     shared = _read(family[1] / FAMILY, where)
     digest.update(shared)
-    return Guest(name, family[0], definition, _decode(shared, Family, where), text, folder, digest.hexdigest())
+    about = _decode(shared, Family, where)
+    return Guest(name, family[0], definition, about, text, folder, digest.hexdigest(), file=file)
 
 
 def _read(file: Traversable, where: str) -> bytes:

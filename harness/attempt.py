@@ -86,7 +86,7 @@ class Overrides:
         values = {"cpus": self.cpus, "memory": self.memory and f"{self.memory >> 20}M", "cpu": self.cpu}
         values |= {"accel": self.accel, "append": self.append, "rtc": self.rtc}
         given = [f"--{name}={value}" for name, value in values.items() if value is not None]
-        return given + [f"--media={role}={path}" for role, path in (self.media or {}).items()]
+        return given + [f"--media={role}={path.absolute()}" for role, path in (self.media or {}).items()]
 
 
 def size(text: str) -> int:
@@ -181,10 +181,10 @@ class Attempt:
 
     @property
     def repeat(self) -> str:
-        """The command that does it again."""
+        """The command that does it again, from any folder."""
         if self._again:
             return shlex.join(self._again)
-        words = ["bringup", "boot", self.guest.name, f"--vmm={self.vmm.asked}", *self.overrides.options()]
+        words = ["bringup", "boot", self.guest.asked, f"--vmm={self.vmm.asked}", *self.overrides.options()]
         if self.session.seed is not None:
             words.append(f"--seed={self.session.seed}")
         if self.way.rungs and len(self.way.rungs) < len(self.guest.ladder):

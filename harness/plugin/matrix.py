@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -131,12 +130,15 @@ def subject(item: pytest.Item) -> Subject | None:
 
 
 def command(item: pytest.Item) -> list[str]:
-    """The command that runs this test once more."""
-    here, path, config = Path.cwd(), item.path, item.config
-    place = path.relative_to(here) if path.is_relative_to(here) else path
-    words = ["pytest", f"{place}::{item.nodeid.partition('::')[2]}"]
-    for option in ("guest", "vmm"):
-        words += [f"--{option}={value}" for value in options.get(config, option) or ()]
+    """The command that runs this test once more, from any folder: its guest and VMM are named, whatever had chosen
+    them."""
+    config, about = item.config, subject(item)
+    words = ["pytest", f"{item.path}::{item.nodeid.partition('::')[2]}"]
+    if about is not None:
+        words += [f"--guest={about.guest.asked}"] if about.guest else []
+        words.append(f"--vmm={about.vmm.asked}")
+    if (repeats := options.get(config, "repeat")) > 1:
+        words.append(f"--repeat={repeats}")  # without it there is no test of this id
     if (seed := options.get(config, "seed")) is not None:
         words.append(f"--seed={seed}")
     return words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     first, start, machine, *rungs, end, last = read_run(Path("bringup-out/latest"))
     assert isinstance(first, Run) and first.seed == 7
     assert isinstance(start, Start) and start.history == f"boot/{GUEST}/ladder/fake"
-    assert start.repeat.startswith(f"bringup boot {GUEST} --vmm=fake.toml") and "--seed=7" in start.repeat
+    vmm = Path("fake.toml").absolute()
+    assert start.repeat.startswith(f"bringup boot {GUEST} --vmm={vmm} ") and "--seed=7" in start.repeat
     assert isinstance(machine, MachineStarted) and set(machine.media) == {"kernel", "initrd"} and machine.pid > 1
     assert machine.seed == 7 and "--seed=7" in machine.command and "--append=console=ttyS0 panic=-1" in machine.command
     assert [(rung.rung, rung.index, rung.of) for rung in rungs if isinstance(rung, RungReached)] == [
@@ -102,6 +104,24 @@ def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
         assert re.search(
             r"0\.00000\d +\d+ \[serial0\] \[    0\.000000\] Linux", (bundle / "transcript.txt").read_text()
         )
+
+
+def test_the_command_that_does_it_again_does_so_from_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAKE", "panics")
+    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--media=kernel=initrd", "--seed=7", "--until=init"]) == 0
+    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--media=kernel=initrd", "--seed=7"]) == 1
+    [start] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, Start)]
+    [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    repeat = (Path("bringup-out/latest") / end.bundle / "repeat.txt").read_text()
+    assert repeat == start.repeat + "\n"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(shlex.split(repeat)[1:]) == 1
+    [again] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, Start)]
+    [died] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert again.repeat == start.repeat and died.title == end.title == "panic: oh no"
 
 
 def test_a_machine_that_does_not_start_says_why(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -238,7 +239,28 @@ def test_tests_of_a_class_share_a_machine_until_one_fails(workers: str) -> None:
     assert "tiny on fake, three: failed (guest): " in table
     assert "needs on fake, 1 guest: skipped (vmm): fake does not offer screen" in table
     [start] = [start for start in records(Start) if isinstance(start, Start) and start.test == "three"]
-    assert start.repeat.startswith("pytest 'test_guests.py::TestShared::test_three[tiny-fake]' --guest=./tiny.toml")
+    here = Path.cwd()
+    assert start.repeat == (
+        f"pytest '{here}/test_guests.py::TestShared::test_three[tiny-fake]' "
+        f"--guest={here}/tiny.toml --vmm={here}/fake.toml"
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_the_command_that_does_a_test_again_does_so_from_any_folder() -> None:
+    Path("test_guests.py").write_text(CLASS)
+    assert run("--repeat=2", "--seed=3", "-k", "three").returncode == 1
+    starts = [start for start in records(Start) if isinstance(start, Start)]
+    ends = [end for end in records(End) if isinstance(end, End)]
+    assert len(starts) == len(ends) == 2
+    Path("elsewhere").mkdir()
+    for start in starts:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(start.repeat), "-p", "no:cacheprovider"],
+            capture_output=True, text=True, timeout=PATIENCE, cwd="elsewhere",
+        )  # fmt: skip
+        assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout + done.stderr
+        assert start.repeat.endswith("--repeat=2 --seed=3")
 
 
 @pytest.mark.usefixtures("project")

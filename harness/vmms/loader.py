@@ -37,6 +37,8 @@ class LoadedVmm:
     text: str
     """As it was read: kept with the results."""
     sha256: str
+    file: str | None = None
+    """The absolute path of a user's own file; None: it ships."""
 
     @property
     def name(self) -> str:
@@ -45,8 +47,8 @@ class LoadedVmm:
 
     @property
     def asked(self) -> str:
-        """What a command line says to have it: its name or its file."""
-        return str(self.path) if isinstance(self.path, Path) and self.name not in names() else self.name
+        """What a command line says to have it, from any folder: its name or its file."""
+        return self.file or self.name
 
     def environment(self) -> dict[str, str]:
         """Ours, and what the file adds."""
@@ -97,7 +99,7 @@ def names() -> list[str]:
 def load(name_or_path: str) -> LoadedVmm:
     """A shipped VMM by its name, or one in a file: a path ends in `.toml` or has a slash. VmmError."""
     if name_or_path.endswith(".toml") or "/" in name_or_path:
-        return _read(Path(name_or_path))
+        return _read(Path(name_or_path), str(Path(name_or_path).absolute()))
     if name_or_path not in names():
         known = ", ".join(names())
         raise VmmError(f"VMM {name_or_path!r} is not known; known are {known}, and files: a path ends in .toml")
@@ -110,7 +112,7 @@ def _placed(arguments: tuple[str, ...], places: Mapping[str, str]) -> tuple[str,
     return arguments
 
 
-def _read(path: Path | Traversable) -> LoadedVmm:
+def _read(path: Path | Traversable, file: str | None = None) -> LoadedVmm:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -123,4 +125,4 @@ def _read(path: Path | Traversable) -> LoadedVmm:
     definition = structs.replace(
         definition, command=_placed(definition.command, places), version=_placed(definition.version, places)
     )
-    return LoadedVmm(definition, path, content.decode(), hashlib.sha256(content).hexdigest())
+    return LoadedVmm(definition, path, content.decode(), hashlib.sha256(content).hexdigest(), file)
