@@ -2,6 +2,9 @@
 
 import argparse
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -10,6 +13,7 @@ from bringup.guests.definition import Guest
 from bringup.guests.loader import GuestError, load
 from bringup.harness.vmms.loader import LoadedVmm, VmmError
 from bringup.harness.vmms.loader import load as load_vmm
+from bringup.vmm import spec
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,6 +62,26 @@ def cpus_argument(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of vCPUs, of which there is at least one")
     return int(text)
+
+
+def seed_argument(text: str) -> int:
+    """A seed of random numbers, of 64 bits."""
+    with _spec_errors(text):
+        return spec.parse_seed(text)
+
+
+def rtc_argument(text: str) -> str:
+    """A date at power-on in UTC, `2027-01-01T00:00:00`, which every VMM takes."""
+    with _spec_errors(text):
+        return f"{datetime.fromtimestamp(spec.parse_rtc(text), UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@contextmanager
+def _spec_errors(text: str) -> Iterator[None]:
+    try:
+        yield
+    except spec.SpecError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def size_argument(text: str) -> int:

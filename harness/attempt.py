@@ -34,9 +34,10 @@ from bringup.harness.errors import HarnessError
 from bringup.harness.hold import hold
 from bringup.harness.limits import SECOND, Moment, Time, host_now
 from bringup.harness.machine.command import command, fill, lacks
-from bringup.harness.machine.ending import KILLED
+from bringup.harness.machine.ending import KILLED, RefusedError
 from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import DriveSettings, Settings
+from bringup.harness.media import bootable
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
 from bringup.harness.outcome import Blame, Outcome, Verdict
 from bringup.harness.records.schema import (
@@ -80,6 +81,11 @@ class Overrides:
     rtc: str | None = None
     no_reboot: bool = True
     debug_exit: bool = False
+
+    @property
+    def changes_machine(self) -> bool:
+        """Is anything but its media another than the guest's own?"""
+        return any(value is not None for value in (self.cpus, self.memory, self.cpu, self.accel, self.append, self.rtc))
 
     def options(self) -> list[str]:
         """As options of `bringup boot`."""
@@ -214,7 +220,7 @@ class Attempt:
     ) -> None:
         try:
             self.verdict = self._verdict(error)
-            if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED):
+            if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED) and not self.verdict.is_wrong_usage:
                 self._write_bundle()
             elif self.machine is not None and self.machine.screens.size:
                 self._write_screens(self.machine)
@@ -238,6 +244,8 @@ class Attempt:
                 return Verdict(Outcome.SKIPPED, Blame.VMM, str(error))
             case MediaError():
                 return Verdict(Outcome.ERROR, Blame.MEDIA, str(error))
+            case RefusedError():
+                return Verdict(Outcome.ERROR, self._who_asked(), str(error))
             case KeyboardInterrupt() | SystemExit():
                 return INTERRUPTED
             case AssertionError():  # a test's check on a guest that works
@@ -245,6 +253,12 @@ class Attempt:
         if isinstance(error, FAULTS):
             return verdict_of(error, self.machine)
         return Verdict(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {_first_line(error)}")
+
+    def _who_asked(self) -> Blame:
+        """For a machine that the VMM refuses: nobody of those who can be blamed, when the user's options made it."""
+        if self.overrides.changes_machine:
+            return Blame.NOBODY
+        return Blame.MEDIA if self.overrides.media else Blame.VMM
 
     # ---- the machine ----
 
@@ -257,6 +271,8 @@ class Attempt:
         media = self.media.resolve(self.guest, self.overrides.media)
         settings = machine_settings(self.guest, media, self.overrides, self.session.seed)
         check_supported(self.guest, self.vmm, settings)
+        if self.overrides.media:
+            bootable.check(settings)
         self._stack.enter_context(self.session.reserve(settings.cpus, settings.memory))
         if not self._closed:
             self._begin = time.monotonic()  # what was waited for before is not the guest's

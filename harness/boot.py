@@ -10,12 +10,21 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from bringup.guests.definition import Guest
-from bringup.harness.arguments import cpus_argument, guest_argument, media_argument, size_argument, vmm_argument
+from bringup.guests.definition import Guest, Rung
+from bringup.harness.arguments import (
+    cpus_argument,
+    guest_argument,
+    media_argument,
+    rtc_argument,
+    seed_argument,
+    size_argument,
+    vmm_argument,
+)
 from bringup.harness.attempt import Attempt, Overrides, attached, describe, machine_settings
 from bringup.harness.climb import Fell, rungs_until
 from bringup.harness.display import Display
@@ -24,7 +33,7 @@ from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.session import OUTPUT, Session, create_run
 
-NOT_REACHED, NOT_TRIED = 1, 3
+NOT_REACHED, USAGE, NOT_TRIED = 1, 2, 3
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,8 +51,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     machine.add_argument("--memory", type=size_argument, metavar="SIZE", help="such as 512M")
     machine.add_argument("--cpu", metavar="MODEL")
     machine.add_argument("--accel", help="of bringup run: vtx or bare")
-    machine.add_argument("--seed", type=int, metavar="N", help="of the machine's random numbers")
-    machine.add_argument("--rtc", metavar="TIME", help="the date at power-on")
+    machine.add_argument("--seed", type=seed_argument, metavar="N", help="of the machine's random numbers")
+    machine.add_argument("--rtc", type=rtc_argument, metavar="TIME", help="the date at power-on: 2027-01-01T00:00:00")
     media_options.add(parser)
     parser.add_argument("--attach", action="store_true", help="give me its console, in host time")
     parser.add_argument("--transcript", type=Path, metavar="FILE", help="write what the guest says there, too")
@@ -64,8 +73,16 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if options.attach:
         return _attach(options, overrides)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
+    with ExitStack() as stack:
+        files, folder = _open(options, stack, parser)
+        return _run(options, rungs, overrides, files, folder)
+
+
+def _run(
+    options: argparse.Namespace, rungs: Sequence[Rung], overrides: Overrides, files: list[TextIO], folder: Path
+) -> int:
     session = Session(
-        create_run(options.output_dir),
+        folder,
         command=("bringup", *sys.argv[1:]),
         seed=options.seed,
         keep_on_failure=(lambda line: print(f"kept: {line}", file=sys.stderr, flush=True))
@@ -74,18 +91,25 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     )
     status = NOT_TRIED
     try:
-        with ExitStack() as stack:
-            files = [stack.enter_context(_open(options.transcript))] if options.transcript else []
-            media = media_options.media(options)
-            attempt = Attempt(session, guest, options.vmm, media, overrides=overrides)
-            display = Display(f"{guest.name} on {options.vmm.name}", rungs, attempt.moment, *files)
-            status = _climb(attempt, display, options.until)
-        print(describe(attempt))
+        attempt = Attempt(session, options.guest, options.vmm, media_options.media(options), overrides=overrides)
+        display = Display(f"{options.guest.name} on {options.vmm.name}", rungs, attempt.moment, *files)
+        status = _climb(attempt, display, options.until)
+        _tell(attempt)
         if attempt.bundle:
             print(f"what is known about it: {attempt.bundle}/")
     finally:
         session.finish(status)
     return status
+
+
+def _tell(attempt: Attempt) -> None:
+    """The last line: how far it got, or on standard error why there was never a machine."""
+    if attempt.machine is not None:
+        print(describe(attempt))
+        return
+    verdict = attempt.verdict
+    whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
+    print(f"bringup: {attempt.guest.name}: {verdict.outcome.value}{whose}: {verdict.title}", file=sys.stderr)
 
 
 def _climb(attempt: Attempt, display: Display, until: str | None) -> int:
@@ -99,10 +123,12 @@ def _climb(attempt: Attempt, display: Display, until: str | None) -> int:
                 attempt.climb(until, display.reached)
     except Fell:
         pass  # the verdict says it
-    except HarnessError as error:
-        print(f"bringup: {error}", file=sys.stderr)
+    except HarnessError:
+        pass
     if attempt.verdict.outcome is Outcome.PASSED:
         return 0
+    if attempt.verdict.is_wrong_usage:
+        return USAGE
     return NOT_REACHED if attempt.verdict.blame is Blame.GUEST else NOT_TRIED
 
 
@@ -143,8 +169,13 @@ def _attach(options: argparse.Namespace, overrides: Overrides) -> NoReturn:
         raise HarnessError(f"{vmm.name}: {command[0]}: {error.strerror}") from None
 
 
-def _open(path: Path) -> TextIO:
+def _open(options: argparse.Namespace, stack: ExitStack, parser: argparse.ArgumentParser) -> tuple[list[TextIO], Path]:
+    """The transcript, if one is asked for, and the folder of a new run."""
     try:
-        return path.open("w")
+        files = [stack.enter_context(options.transcript.open("w"))] if options.transcript else []
     except OSError as error:
-        raise HarnessError(f"--transcript {path}: {error.strerror}") from error
+        parser.error(f"--transcript {options.transcript}: {error.strerror}")
+    try:
+        return files, create_run(options.output_dir)
+    except HarnessError as error:
+        parser.error(f"--output-dir: {error}")

@@ -46,3 +46,8 @@ class Verdict:
     blame: Blame
     title: str
     detail: str = ""
+
+    @property
+    def is_wrong_usage(self) -> bool:
+        """What was asked for cannot be: nobody's fault but the user's, who has the line that says so."""
+        return self.outcome is Outcome.ERROR and self.blame is Blame.NOBODY

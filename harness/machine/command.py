@@ -55,8 +55,7 @@ def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, obj
         if getattr(settings, name) is not None:
             yield name, {name: getattr(settings, name)}
     if settings.modules:
-        each = [f"{file} {text}".strip().replace(",", ",,") for file, text in settings.modules]
-        yield "modules", {"modules": ",".join(each)}
+        yield "modules", {"modules": settings.module_list}
     if settings.append:
         yield "append", {"append": settings.append}
     for drive in settings.drives:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bringup.harness.errors import HarnessError
 from bringup.harness.outcome import Blame
@@ -35,6 +36,17 @@ class MachineError(HarnessError):
     def __init__(self, text: str, blame: Blame) -> None:
         super().__init__(text)
         self.blame = blame
+
+
+class RefusedError(MachineError):
+    """The VMM ended by itself, with a status of failure, before its guest ran: it does not take the machine that it was
+    asked for. Whoever knows what was asked for by whom knows whose fault that is."""
+
+
+def refusal(vmm: str, program: str, status: int, said: str) -> RefusedError:
+    """Of a VMM that ended at its start; `said` are its last words, before which programs like to set their name."""
+    words = said.removeprefix(f"{Path(program).name}: ").removeprefix(f"{vmm}: ")
+    return RefusedError(f"{vmm} refuses: {words or f'status {status}, and not a word'}", Blame.VMM)
 
 
 def last_line(text: str) -> str:

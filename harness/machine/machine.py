@@ -23,7 +23,7 @@ from bringup.vmm.screen import keys
 from bringup.vmm.screen.text import TextScreen
 
 from . import command as command_line
-from .ending import KILLED, Ending, MachineError
+from .ending import KILLED, Ending, MachineError, refusal
 from .folder import SocketFolder
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
@@ -317,7 +317,12 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
     )
     stack.callback(kept.close, 0.0)
     deadline = time.monotonic() + CONNECT_SECONDS * scale.factor
-    connect_all(vmm.name, everything, kept, deadline)
+    try:
+        connect_all(vmm.name, everything, kept, deadline)
+    except MachineError:
+        if kept.exit is not None and _is_refusal(kept.exit, definition.statuses):
+            raise refusal(vmm.name, command[0], kept.exit.status, kept.said()) from None
+        raise
     control = None
     if control_wire is not None:
         control = Qmp(control_wire.take())
@@ -327,6 +332,8 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
         machine._link = _link(machine, kept, wires, control, deadline)
     except (TurnsError, QmpError) as error:
         kept.wait(PARTING_SECONDS if isinstance(error, MachineGoneError | QmpGoneError) else 0)
+        if kept.exit is not None and _is_refusal(kept.exit, definition.statuses):
+            raise refusal(vmm.name, command[0], kept.exit.status, kept.said()) from None
         raise MachineError(f"{vmm.name}: {_why(error, kept)}", Blame.VMM) from None
     stack.callback(machine._link.close)
     return machine
@@ -349,6 +356,11 @@ def _link(machine: Machine, kept: Kept, wires: Mapping[str, Wire], control: Qmp 
         if about is not None and about.stopped:
             control.execute("cont", seconds=left)
     return link
+
+
+def _is_refusal(exit_: Exit, meanings: Mapping[str, str]) -> bool:
+    """Did it end by itself, failing, and not in a way that its file gives a name to?"""
+    return exit_.status > 0 and str(exit_.status) not in meanings
 
 
 def _why(error: Exception, kept: Kept) -> str:

@@ -52,3 +52,8 @@ class Settings:
     debug_exit: bool = False
     """isa-debug-exit at port F4h."""
     channels: tuple[str, ...] = ("serial0",)
+
+    @property
+    def module_list(self) -> str:
+        """The modules as `-initrd` of multiboot loaders has them: `FILE TEXT,FILE TEXT`, commas within doubled."""
+        return ",".join(f"{file} {text}".strip().replace(",", ",,") for file, text in self.modules)

@@ -86,7 +86,10 @@ class _Resolver:
 
     def _overridden(self, role: str) -> Medium:
         path = self.overrides[role]
-        with disk_errors(f"{role} of {self.guest.name}"):
+        what = f"{role} of {self.guest.name}"
+        if path.exists() and not path.is_file():  # a device or a FIFO might be read for ever
+            raise MediaError(f"{what}: {path}: not a file")
+        with disk_errors(what):
             return Medium(path.absolute(), file_sha256(path), Provenance(path.name, f"file {path}", "unknown"))
 
     def _found(self, role: str) -> Medium:

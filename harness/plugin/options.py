@@ -48,7 +48,7 @@ def _options() -> dict[str, dict[str, Any]]:
             "help": "hold the machine of a failed attempt, for bringup attach (without -n)",
         },
         "repeat": {"type": _positive, "default": 1, "metavar": "N", "help": "run each test of guests N times"},
-        "seed": {"type": int, "metavar": "N", "help": "of the machines' random numbers"},
+        "seed": {"type": _seed, "metavar": "N", "help": "of the machines' random numbers"},
         "offline": {"action": "store_true", "help": "fetch no media: a guest without them skips"},
         "mirror": {
             "action": "append",
@@ -102,6 +102,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError(text)
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 64 bits")
     return number
 
 

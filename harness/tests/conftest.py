@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from standins import bzimage
 
 settings.register_profile(  # the same examples in every run, however loaded the host is
     "harness",
@@ -75,6 +76,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     write_vmm(Path("fake.toml"))
     Path("tiny.toml").write_text(GUEST)
-    for medium in ("kernel", "initrd"):
-        Path(medium).write_text(medium)
+    Path("kernel").write_bytes(bzimage())
+    Path("initrd").write_text("initrd")
     return tmp_path

@@ -59,6 +59,13 @@ def turns(mode: str) -> LoadedVmm:
     return vmm("", channel=channel, time=Time.VIRTUAL, command=command, environment={"FAKE": mode})
 
 
+def bzimage() -> bytes:
+    """The least that the Linux boot protocol takes for a kernel: a setup sector after the first, and code of 1 KiB."""
+    data = bytearray(2048)
+    data[0x1F1], data[0x1F4], data[0x1FE:0x208], data[0x211] = 1, 1024 // 16, b"\x55\xaa\xeb\x00HdrS\x02\x02", 1
+    return bytes(data)
+
+
 def below(pid: int) -> set[int]:
     """All processes below one."""
     found = set(children(pid))

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from standins import bzimage
 
 from bringup.harness.cli import main
 from bringup.harness.outcome import Blame, Outcome
@@ -75,7 +76,7 @@ def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("spins", 1, Outcome.STUCK, Blame.GUEST, 2, "did not come back; nothing did"),
         ("vanishes", 3, Outcome.ENDED, Blame.HOST, 2, "the VMM was killed: SIGKILL"),
         ("garbage", 3, Outcome.ERROR, Blame.VMM, 0, ""),
-        ("refuses", 3, Outcome.ERROR, Blame.VMM, 0, ""),
+        ("refuses", 3, Outcome.ERROR, Blame.MEDIA, 0, ""),
     ],
 )
 def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
@@ -89,12 +90,13 @@ def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert run(mode, monkeypatch) == status
-    out, _ = capfd.readouterr()
+    out, err = capfd.readouterr()
     [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
     assert (end.outcome, end.blame, end.depth) == (outcome, blame, depth)
     assert title in end.title and "\n" not in end.title
-    *_, summary, where = out.splitlines()
-    assert f"{outcome.value} ({blame.value}): {end.title}" in summary
+    *_, where = out.splitlines()
+    said = err if mode == "refuses" else out
+    assert said.count(f"{outcome.value} ({blame.value}): {end.title}") == 1
     bundle = Path("bringup-out/latest") / end.bundle
     assert where == f"what is known about it: {Path('bringup-out') / bundle.resolve().parent.name / end.bundle}/"
     assert end.title in (bundle / "verdict.txt").read_text()
@@ -128,7 +130,49 @@ def test_a_machine_that_does_not_start_says_why(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("refuses", monkeypatch) == 3
-    assert "--kernel: not a bzImage" in capfd.readouterr().err
+    assert capfd.readouterr().err == (
+        f"bringup: {GUEST}: error (media): fake refuses: bringup run: --kernel: not a bzImage\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--memory=900G", "--cpu=foo", "--accel=kvm", "--cpus=2", "--append=x"])
+def test_a_machine_that_the_vmm_does_not_take_is_its_asker_s_fault(
+    option: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("refuses", monkeypatch, option) == 2
+    assert capfd.readouterr() == (
+        "", f"bringup: {GUEST}: error: fake refuses: bringup run: --kernel: not a bzImage\n",
+    )  # fmt: skip
+    [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert (end.outcome, end.blame, end.bundle) == (Outcome.ERROR, Blame.NOBODY, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "error"),
+    [
+        ("kernel", b"root:x:0:0:root\n" * 100, "is neither a Linux bzImage nor a multiboot image"),
+        ("kernel", bzimage()[:1500], "is truncated: 1500 bytes of 2048 that its header states"),
+        ("kernel", None, "/dev/null: not a file"),
+        ("initrd", None, "/dev/null: not a file"),
+        ("initrd", b"", "initrd is empty"),
+    ],
+)
+def test_a_file_that_nothing_can_be_started_from_is_to_blame_itself(
+    option: str,
+    content: bytes | None,
+    error: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    path = Path("/dev/null") if content is None else tmp_path / option
+    path.write_bytes(content or b"")
+    assert run("", monkeypatch, f"--{option}={path}") == 3
+    said = capfd.readouterr().err
+    assert said.startswith(f"bringup: {GUEST}: error (media): ") and said.endswith(f"{error}\n")
+    assert said.count("\n") == 1
+    [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert (end.outcome, end.blame) == (Outcome.ERROR, Blame.MEDIA)
 
 
 def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +195,10 @@ def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.Mon
             "bringup boot: argument --cpus: '0' is not a number of vCPUs, of which there is at least",
         ),
         ([GUEST, "--cpus=-1"], "bringup boot: argument --cpus: '-1' is not a number of vCPUs"),
+        ([GUEST, "--seed=-1"], "bringup boot: argument --seed: '-1': not a whole number"),
+        ([GUEST, "--rtc=x"], "bringup boot: argument --rtc: 'x': not a time such as 2027-01-01T00:00:00"),
+        ([GUEST, "--output-dir=/proc/x"], "bringup boot: --output-dir: output folder /proc/x: No such file"),
+        ([GUEST, "--transcript=/proc/x/y"], "bringup boot: --transcript /proc/x/y: No such file or directory"),
         ([GUEST, "--memory=lots"], "bringup boot: argument --memory: 'lots' is not a size such as 512M or 2G"),
     ],
 )
@@ -160,13 +208,6 @@ def test_wrong_usage_is_one_line(arguments: list[str], error: str, capfd: pytest
     assert ending.value.code == 2
     said = capfd.readouterr().err
     assert said.startswith(error) and said.count("\n") == 1
-
-
-def test_a_transcript_that_cannot_be_written(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert run("", monkeypatch, "--transcript=/proc/none/transcript") == 1
-    assert capfd.readouterr().err == "bringup: --transcript /proc/none/transcript: No such file or directory\n"
 
 
 def test_media_that_are_not_there_are_one_line(

@@ -28,6 +28,10 @@ class BootError(Exception):
     """A guest that cannot be started; the text is one line for the person who asked."""
 
 
+class BrokenError(BootError):
+    """A file that no loader can start anything from: what it lacks is not a matter of the machine."""
+
+
 @dataclass
 class Image:
     """Memory contents (guest-physical address, bytes) and the boot vCPU's registers."""
@@ -45,11 +49,11 @@ def map_file(path: Path, what: str) -> memoryview:
     """The file's bytes, mapped: an initrd of a gigabyte costs nothing until it is copied."""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait
-            raise BootError(f"the {what} {path} is not a file")
+            raise BrokenError(f"the {what} {path} is not a file")
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except ValueError:
-        raise BootError(f"the {what} {path} is empty") from None
+        raise BrokenError(f"the {what} {path} is empty") from None
     except OSError as error:
         raise BootError(f"cannot read the {what} {path}: {error.strerror}") from None
 

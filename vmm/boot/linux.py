@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..machine import CS, RSI, Registers
 from ..spec import KIB, MIB
-from . import HIGH, LOW_RAM_MAXIMUM, BootError, Image, acpi, e820, firmware, flat, low_ram, map_file
+from . import HIGH, LOW_RAM_MAXIMUM, BootError, BrokenError, Image, acpi, e820, firmware, flat, low_ram, map_file
 
 # Low memory, below the EBDA.
 GDT = 0x1000
@@ -152,7 +152,7 @@ def parse(data: memoryview, path: Path) -> Kernel:
     setup_size = ((data[SETUP_SECTS] or 4) + 1) * 512
     payload_size = number(SYSSIZE, "I" if version >= VERSION_LONG_SYSSIZE else "H") * PARAGRAPH
     if setup_size + payload_size >= len(data) + PARAGRAPH:  # the size is rounded up, and the file need not be
-        raise BootError(
+        raise BrokenError(
             f"the kernel {path} is truncated: {len(data)} bytes of {setup_size + payload_size} that its header states"
         )
     payload = data[setup_size:]  # all of it: before 2.04 syssize may be cut to 16 bits
@@ -164,9 +164,9 @@ def parse(data: memoryview, path: Path) -> Kernel:
             load = preferred
         end = max(load + len(payload), preferred + number(INIT_SIZE, "I"))
         if preferred < HIGH or preferred % 4096 or preferred > LOW_RAM_MAXIMUM:
-            raise BootError(f"the kernel {path} has a broken header: it is to lie at {preferred:#x}")
+            raise BrokenError(f"the kernel {path} has a broken header: it is to lie at {preferred:#x}")
     if payload_size <= (ENTRY_64 if entry_64 else 0):
-        raise BootError(f"the kernel {path} has a broken header: {payload_size} bytes to load")
+        raise BrokenError(f"the kernel {path} has a broken header: {payload_size} bytes to load")
     maximum = number(CMDLINE_SIZE, "I") if version >= VERSION_CMDLINE_SIZE else CMDLINE_SIZE_BEFORE
     return Kernel(
         setup=data[SETUP_SECTS : min(HEADER + data[JUMP + 1], HEADER_END)],

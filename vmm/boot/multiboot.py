@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..machine import RBX
 from ..spec import KIB, MIB
-from . import EBDA, HIGH, BootError, Image, bios, e820, firmware, flat, low_ram, map_file
+from . import EBDA, HIGH, BootError, BrokenError, Image, bios, e820, firmware, flat, low_ram, map_file
 
 # The header (3.1.1).
 MAGIC = 0x1BADB002
@@ -134,7 +134,7 @@ class MultibootBoot:
         previous = 0
         for part in kernel.parts:
             if part.start < previous:
-                raise BootError(f"the kernel {self.kernel} is broken: its parts overlap at {part.start:#x}")
+                raise BrokenError(f"the kernel {self.kernel} is broken: its parts overlap at {part.start:#x}")
             if not (part.end <= EBDA or part.start >= HIGH):
                 raise BootError(
                     f"the kernel {self.kernel} wants to lie at {part.start:#x} to {part.end - 1:#x}: not all is RAM"
@@ -222,26 +222,28 @@ def parse(data: memoryview, path: Path) -> Kernel:
         raise BootError(f"the kernel {path} demands what multiboot does not define: flags {unknown:#x}")
     kernel = _address_fields(data, header, path) if flags & ADDRESS_FIELDS else _elf(data, path)
     if not any(part.start <= kernel.entry < part.end for part in kernel.parts):
-        raise BootError(f"the kernel {path} is broken: its entry {kernel.entry:#x} lies outside it")
+        raise BrokenError(f"the kernel {path} is broken: its entry {kernel.entry:#x} lies outside it")
     return kernel
 
 
 def _address_fields(data: memoryview, header: int, path: Path) -> Kernel:
     """The "a.out kludge": the header says what to load from the file and where to (3.1.3)."""
     if header + HEADER_SIZE + ADDRESS_FIELDS_SIZE > len(data):
-        raise BootError(f"the kernel {path} is truncated: {len(data)} bytes, which end in its multiboot header")
+        raise BrokenError(f"the kernel {path} is truncated: {len(data)} bytes, which end in its multiboot header")
     header_addr, load, load_end, bss_end, entry = struct.unpack_from("<5I", data, header + HEADER_SIZE)
     offset = header - (header_addr - load)
     if header_addr < load or offset < 0 or (load_end and load_end < load):
-        raise BootError(
+        raise BrokenError(
             f"the kernel {path} has a broken multiboot header: "
             f"header at {header_addr:#x}, load from {load:#x} to {load_end:#x}"
         )
     size = load_end - load if load_end else len(data) - offset
     if offset + size > len(data):
-        raise BootError(f"the kernel {path} is truncated: {len(data)} bytes of {offset + size} that its header states")
+        raise BrokenError(
+            f"the kernel {path} is truncated: {len(data)} bytes of {offset + size} that its header states"
+        )
     if bss_end and bss_end < load + size:
-        raise BootError(f"the kernel {path} has a broken multiboot header: its BSS ends at {bss_end:#x}, in its data")
+        raise BrokenError(f"the kernel {path} has a broken multiboot header: its BSS ends at {bss_end:#x}, in its data")
     return Kernel([Loaded(load, max(bss_end, load + size) - load, data[offset : offset + size])], entry)
 
 
@@ -263,12 +265,12 @@ def _elf(data: memoryview, path: Path) -> Kernel:
     wide = ident[4] == ELFCLASS64
     layout = "<HHIQQQIHHH" if wide else "<HHIIIIIHHH"
     if len(data) < 16 + struct.calcsize(layout):
-        raise BootError(f"the kernel {path} is truncated: {len(data)} bytes, which end in its ELF header")
+        raise BrokenError(f"the kernel {path} is truncated: {len(data)} bytes, which end in its ELF header")
     _, machine, _, entry, table, _, _, _, entry_size, count = struct.unpack_from(layout, data, 16)
     if machine not in (EM_386, EM_X86_64):
         raise BootError(f"the kernel {path} is an ELF file for another machine: e_machine is {machine}")
     if table + entry_size * count > len(data) or entry_size < (56 if wide else 32):
-        raise BootError(f"the kernel {path} is broken: its ELF program headers lie outside the file or are too small")
+        raise BrokenError(f"the kernel {path} is broken: its ELF program headers lie outside the file or are too small")
     segments = [
         segment
         for index in range(count)
@@ -277,19 +279,19 @@ def _elf(data: memoryview, path: Path) -> Kernel:
     parts: list[Loaded] = []
     for segment in segments:
         if segment.filesz > segment.memsz or segment.paddr + segment.memsz > 1 << 32:
-            raise BootError(
+            raise BrokenError(
                 f"the kernel {path} is broken: an ELF segment at {segment.paddr:#x} has {segment.filesz:#x} bytes "
                 f"in the file and {segment.memsz:#x} in memory"
             )
         if segment.offset + segment.filesz > len(data):
-            raise BootError(
+            raise BrokenError(
                 f"the kernel {path} is truncated: {len(data)} bytes of {segment.offset + segment.filesz} "
                 "that its ELF header states"
             )
         content = data[segment.offset : segment.offset + segment.filesz]
         parts.append(Loaded(segment.paddr, segment.memsz, content))
     if not parts:
-        raise BootError(f"the kernel {path} is broken: its ELF header states nothing to load")
+        raise BrokenError(f"the kernel {path} is broken: its ELF header states nothing to load")
     # The entry may be a virtual address; it is started without paging.
     for segment in segments:
         if 0 <= entry - segment.vaddr < segment.memsz:

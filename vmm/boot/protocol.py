@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from . import BootError, Image, linux, map_file, multiboot
+from . import BootError, BrokenError, Image, linux, map_file, multiboot
 
 GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
+ELF = b"\x7fELF"
 
 
 class Boot(Protocol):
@@ -28,4 +29,5 @@ def recognise(kernel: Path, initrd: str | None, append: str) -> Boot:
         raise BootError(f"the kernel {kernel} is a multiboot 2 image: only multiboot 1 is booted")
     if bytes(data[:2]) == GZIP:
         raise BootError(f"the kernel {kernel} is packed with gzip: unpack it first")
-    raise BootError(f"the kernel {kernel} is neither a Linux bzImage nor a multiboot image")
+    refusal = BootError if bytes(data[:4]) == ELF else BrokenError  # another VMM may start an ELF file
+    raise refusal(f"the kernel {kernel} is neither a Linux bzImage nor a multiboot image")
