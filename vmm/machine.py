@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import cpumodel
+from .drives import Drives
 from .spec import MachineSpec, SpecError
 
 if TYPE_CHECKING:
@@ -154,10 +156,13 @@ _SCALARS = (
 class Machine:
     """One machine. A context manager: the core's memory goes when it is left.
 
-    `core` is the extension module (or a stand-in with its `lib` and `ffi`, for tests of what is above it).
+    `core` is the extension module (or a stand-in with its `lib` and `ffi`, for tests of what is above it). `complain`
+    is told what goes wrong with the media of drives. Raises StorageError for one that cannot be used.
     """
 
-    def __init__(self, spec: MachineSpec, core: Any = None) -> None:
+    def __init__(
+        self, spec: MachineSpec, core: Any = None, complain: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.spec = spec
         model = cpumodel.load(spec.cpu)
         if (spec.memory + (1 << 30)) >> model.physical_address_bits:
@@ -170,7 +175,12 @@ class Machine:
             from .core import _core as core
         self._lib: Any = core.lib
         self._ffi: Any = core.ffi
-        self._machine: Any = self._create(model)
+        self._drives = Drives(spec.drives, spec.write, complain)
+        try:
+            self._machine: Any = self._create(model)
+        except BaseException:
+            self._drives.close()
+            raise
         new = self._ffi.new
         self._limits = new("struct machine_limits *")
         self._exit = new("struct machine_exit *")
@@ -193,6 +203,7 @@ class Machine:
         config.rtc_seconds = spec.rtc
         config.generation = model.generation
         kept = self._firmware(config)
+        self._drives.connect(config, self._lib, ffi)
         config.arch_capabilities = model.arch_capabilities_value()
         config.cpuid_count = len(rows)
         for index, row in enumerate(rows):
@@ -230,6 +241,7 @@ class Machine:
         machine, self._machine = self._machine, None
         if machine is not None:
             self._lib.machine_destroy(machine)
+        self._drives.close()
 
     def load(self, image: Image) -> None:
         """Puts a boot image into memory and the boot vCPU's registers."""

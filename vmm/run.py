@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from . import cpumodel, spec
-from .boot import BootError, Image, fw_cfg, map_file, protocol
+from .boot import BootError, Image, boot_order, fw_cfg, map_file, protocol
 from .inspect import exits
 from .loop import Ending, Poller, Runner, Status, Watch
 from .machine import UARTS, Machine, MachineError
-from .spec import Accel, Clock, MachineSpec, SpecError
+from .spec import Accel, Clock, Drive, MachineSpec, SpecError
+from .storage import Kind, StorageError
 from .terminal import Pty, RawMode, Stdio, TerminalError, UnixLine, print_error
 
 T = TypeVar("T")
@@ -59,12 +60,21 @@ def _option(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
+def _medium(kind: Kind) -> Callable[[str], Drive]:
+    """An argparse type: a file in the first free drive of the kind."""
+    return lambda text: Drive(kind, Path(text), spec.ANYWHERE)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bringup run`."""
     boot = parser.add_argument_group("what to boot")
     boot.add_argument("--kernel", type=Path, metavar="FILE", help="a Linux bzImage, or a multiboot image")
     boot.add_argument("--bios", type=Path, metavar="FILE", help="firmware instead, in ROM at the reset vector: SeaBIOS")
     boot.add_argument("--vgabios", type=Path, metavar="FILE", help="the video card's ROM, for --bios")
+    boot.add_argument(
+        "--boot", type=_option(boot_order.parse), default="order=cad", metavar="order=LETTERS",
+        help="what the firmware tries: a floppy, c disk, d CD-ROM, n network (cad)",
+    )  # fmt: skip
     boot.add_argument(
         "--initrd", metavar="FILE",
         help="Linux: its initial RAM disk; multiboot: modules, as 'FILE ARGUMENTS,FILE ARGUMENTS,...'",
@@ -97,6 +107,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtc", type=_option(spec.parse_rtc), default=spec.DEFAULT_RTC, metavar="TIME",
         help="the date at power-on: 2027-01-01T00:00:00 (the default), @SECONDS or now",
     )  # fmt: skip
+    machine.add_argument(
+        "--drive", type=_option(spec.parse_drive), action="append", default=[], dest="drives",
+        metavar="file=FILE[,KEY=VALUE...]",
+        help="a disk, a CD-ROM (media=cdrom) or a floppy (if=floppy); also format=raw|qcow2, index=N, readonly=on",
+    )  # fmt: skip
+    machine.add_argument(
+        "--cdrom", type=_medium(Kind.CDROM), action="append", dest="drives", metavar="FILE", help="a CD"
+    )
+    machine.add_argument(
+        "--floppy", type=_medium(Kind.FLOPPY), action="append", dest="drives", metavar="FILE", help="in A, once more: B"
+    )
+    machine.add_argument(
+        "--write", action="store_true", help="what the guest writes goes into the drives' files, and is not forgotten"
+    )
     machine.add_argument("--debug-exit", action="store_true", help="isa-debug-exit at port F4h, and pc-testdev")
     machine.add_argument("--no-reboot", action="store_true", help="a reset ends the machine (status 10)")
     control = parser.add_argument_group("serial lines and control")
@@ -136,7 +160,7 @@ def handle(args: argparse.Namespace) -> int:
     """Runs the machine that the options describe; the exit status."""
     try:
         return _run(args)
-    except (SpecError, BootError, MachineError, TerminalError) as error:
+    except (SpecError, BootError, MachineError, StorageError, TerminalError) as error:
         print_error(str(error))
         return Status.USAGE
     except KeyboardInterrupt:
@@ -166,6 +190,8 @@ def _spec(args: argparse.Namespace) -> MachineSpec:
         debug_exit=args.debug_exit,
         firmware=bytes(map_file(args.bios, "firmware")) if args.bios else b"",
         items=tuple(fw_cfg.items(_firmware(args))) if args.bios else (),
+        drives=spec.place_drives(args.drives),
+        write=args.write,
     )
 
 
@@ -184,7 +210,7 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
 
 def _firmware(args: argparse.Namespace) -> fw_cfg.Firmware:
     roms = [(fw_cfg.VGA_ROM, bytes(map_file(args.vgabios, "VGA BIOS")))] if args.vgabios else []
-    return fw_cfg.Firmware(args.memory, args.cpus, roms)
+    return fw_cfg.Firmware(args.memory, args.cpus, roms, boot_order.paths(args.boot, spec.place_drives(args.drives)))
 
 
 def _image(args: argparse.Namespace, machine_spec: MachineSpec) -> Image | None:
@@ -213,7 +239,7 @@ def _run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if Endpoint("stdio") in endpoints and os.isatty(0):
             stack.enter_context(RawMode())
-        machine = stack.enter_context(Machine(machine_spec))
+        machine = stack.enter_context(Machine(machine_spec, complain=print_error))
         runner = Runner(
             machine,
             lambda: machine.load(image) if image else None,

@@ -6,10 +6,14 @@ Every default is fixed, so that two runs of the same command are equal to the la
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
+
+from .storage import Kind
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -51,10 +55,22 @@ class SpecError(ValueError):
 
 
 @dataclass(frozen=True)
+class Drive:
+    """A drive and what is in it; `path` None: no medium. `number` is its `enum storage_drive`: 0 to 3 are the places on
+    IDE, 4 and 5 the floppy drives. `format` None: found out."""
+
+    kind: Kind
+    path: Path | None
+    number: int
+    format: str | None = None
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     """A machine's hardware. `memory` is in bytes, `rtc` in seconds since 1970 UTC at guest time 0, `slice` in
     instructions; `firmware` is the ROM that ends at 4 GiB, `items` what it
-    reads by selector (boot/fw_cfg.py)."""
+    reads by selector (boot/fw_cfg.py). With `write` what a guest writes to its drives goes into their files."""
 
     memory: int = DEFAULT_MEMORY
     accel: Accel = Accel.VTX
@@ -67,6 +83,8 @@ class MachineSpec:
     debug_exit: bool = False
     firmware: bytes = b""
     items: tuple[tuple[int, bytes], ...] = ()
+    drives: tuple[Drive, ...] = ()
+    write: bool = False
 
     def __post_init__(self) -> None:
         if self.memory < MEMORY_MINIMUM or self.memory % MIB:
@@ -81,6 +99,8 @@ class MachineSpec:
             raise SpecError(f"seed is {self.seed}: it must fit 64 bits")
         if self.firmware and (len(self.firmware) % (64 * KIB) or len(self.firmware) > FIRMWARE_MAXIMUM):
             raise SpecError(f"the firmware has {len(self.firmware)} bytes: it must be a multiple of 64K, at most 16M")
+        if len({drive.number for drive in self.drives}) < len(self.drives):
+            raise SpecError("two drives have the same place")
         if not 0 <= self.rtc <= RTC_MAXIMUM:
             raise SpecError(f"rtc is {self.rtc}: it must lie in the years 1970 to 9999")
 
@@ -152,3 +172,79 @@ def parse_rtc(text: str) -> int:
     if not 0 <= seconds <= RTC_MAXIMUM:
         raise SpecError("outside the years 1970 to 9999")
     return seconds
+
+
+# Where drives of a kind go that name no place (`enum storage_drive`), in this order.
+_FLOPPY_A = 4
+_PLACES = {Kind.DISK: (0, 1, 2, 3), Kind.CDROM: (2, 3, 0, 1), Kind.FLOPPY: (4, 5)}
+ANYWHERE = -1
+
+
+def parse_drive(text: str) -> Drive:
+    """`file=PATH,format=raw|qcow2,if=ide|floppy,index=N,media=disk|cdrom,readonly=on|off` as QEMU has it: `,,` is a
+    comma in a path. Without an index its number is ANYWHERE."""
+    values = {"file": "", "format": "", "if": "ide", "index": "", "media": "disk", "readonly": "off"}
+    for part in _split(text):
+        key, equals, value = part.partition("=")
+        if key not in values or not equals:
+            raise SpecError(f"'{part}' is none of {', '.join(f'{name}=' for name in values)}")
+        values[key] = value
+    for key, allowed in _CHOICES.items():
+        if values[key] not in allowed:
+            raise SpecError(f"{key}={values[key]} is none of {', '.join(filter(None, allowed))}")
+    if not values["file"] and values["media"] == "disk":
+        raise SpecError("file= is missing")
+    floppy = values["if"] == "floppy"
+    if floppy and values["media"] == "cdrom":
+        raise SpecError("media=cdrom: a floppy drive takes none")
+    kind = Kind.FLOPPY if floppy else Kind(values["media"])
+    return Drive(
+        kind,
+        Path(values["file"]) if values["file"] else None,
+        _parse_place(values["index"], kind),
+        values["format"] or None,
+        values["readonly"] == "on",
+    )
+
+
+_CHOICES = {
+    "format": ("", "raw", "qcow2"),
+    "if": ("ide", "floppy"),
+    "media": ("disk", "cdrom"),
+    "readonly": ("on", "off"),
+}
+
+
+def _split(text: str) -> list[str]:
+    """At each comma that stands alone."""
+    return [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
+
+
+def _parse_place(text: str, kind: Kind) -> int:
+    if not text:
+        return ANYWHERE
+    index, places = parse_number(text), len(_PLACES[kind])
+    if index >= places:
+        raise SpecError(f"index={index}: there are 0 to {places - 1}")
+    return index + (_FLOPPY_A if kind is Kind.FLOPPY else 0)
+
+
+def place_drives(drives: Iterable[Drive]) -> tuple[Drive, ...]:
+    """Gives those ANYWHERE the first free place of their kind, after all that name theirs."""
+    given = list(drives)
+    taken: set[int] = set()
+    for drive in given:
+        if drive.number != ANYWHERE and drive.number in taken:
+            raise SpecError(f"{drive.path}: another drive has its place")
+        taken.add(drive.number)
+    placed = []
+    for drive in given:
+        number = drive.number
+        if number == ANYWHERE:
+            free = [place for place in _PLACES[drive.kind] if place not in taken]
+            if not free:
+                raise SpecError(f"{drive.path}: all places for a {drive.kind.value} are taken")
+            number = free[0]
+            taken.add(number)
+        placed.append(replace(drive, number=number))
+    return tuple(placed)

@@ -12,6 +12,11 @@ from cffi import FFI
 
 CORE = Path(os.path.relpath(Path(__file__).parent))  # setuptools wants paths relative to setup.py, its working folder
 HEADERS = ("chipset/storage.h", "machine.h", "vmx.h", "emulate.h", "chipset/map.h")
+# What the core calls in Python: machine_config's `transfer` (vmm/drives.py).
+CALLBACKS = """
+extern "Python" int machine_storage_transfer(void *context, unsigned drive, uint64_t offset, void *data, uint32_t bytes,
+                                             uint32_t write);
+"""
 FOLDERS = (".", "processor", "hypervisor", "chipset")
 
 # The interpreter's handlers call from inline assembly (processor/memory.h): nothing may live below the stack pointer.
@@ -44,6 +49,7 @@ def builder() -> FFI:
     ffi = FFI()
     for name in HEADERS:
         ffi.cdef(declarations((CORE / name).read_text()))
+    ffi.cdef(CALLBACKS)
     ffi.set_source(
         "bringup.vmm.core._core",
         "\n".join(f'#include "{name}"' for name in HEADERS),

@@ -613,7 +613,7 @@ def test_kernels_that_cannot_be_booted_are_one_line_and_status_2(
 def test_an_error_of_our_own_is_one_line_and_status_70(
     kernel: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("somewhere")
 
     monkeypatch.setattr(run, "Machine", broken)

@@ -84,6 +84,9 @@ void pci_changed(struct board *board)
 {
     uint16_t irqs = pci_irqs(&board->chips.pci), changed = irqs ^ board->chips.pci_irqs;
 
+    uint32_t bus_master = pci_bar(&board->chips.pci, PCI_IDE, PCI_PIIX_BUS_MASTER_BAR);
+
+    board->bus_master_base = bus_master <= UINT16_MAX ? (uint16_t)bus_master : 0;
     board->window_version++;
     board->chips.pci_irqs = irqs;
     for (unsigned irq = 0; changed; irq++, changed >>= 1)
@@ -122,6 +125,9 @@ void board_advance(struct board *board, uint64_t now)
         advance_fdc(board, now);
     if (board->due[TIMER_HPET] <= now)
         advance_hpet(board, now);
+    for (unsigned i = 0; i < BOARD_IDE_CHANNELS; i++)
+        if (board->due[TIMER_IDE + i] <= now)
+            advance_ide(board, i, now);
     for (unsigned i = 0; i < MACHINE_UARTS; i++) {
         if (board->due[TIMER_UART + i] <= now) {
             uart_advance(&chips->uart[i], now);
@@ -216,6 +222,7 @@ void board_snapshot(struct board *board, struct snapshot *snapshot)
     SNAPSHOT(snapshot, board->due);
     SNAPSHOT(snapshot, board->interrupt_pending);
     SNAPSHOT(snapshot, board->window_version);
+    SNAPSHOT(snapshot, board->bus_master_base);
     SNAPSHOT(snapshot, board->event);
     SNAPSHOT(snapshot, board->event_detail);
     SNAPSHOT(snapshot, board->unread);
@@ -230,17 +237,31 @@ uint64_t board_hash(const struct board *board)
 }
 /* ---- making it ---- */
 
-#define CLASSIC_PC (1 << PCI_HOST_BRIDGE | 1 << PCI_ISA_BRIDGE | 1 << PCI_PM)
+/* The functions on the board's PCI bus. Without firmware there is what drives need, or nothing. */
+static uint32_t functions(const struct board *board)
+{
+    uint32_t functions = 1 << PCI_HOST_BRIDGE;
+
+    if (board->firmware)
+        functions |= 1 << PCI_PM;
+    if (board_has_ide(board))
+        functions |= 1 << PCI_ISA_BRIDGE | 1 << PCI_IDE;
+    return functions;
+}
 
 /* CMOS bytes in which a PC's firmware notes what there is. */
 enum {
     CMOS_FLOPPIES = 0x10,        /* the kinds of drives A (high) and B */
+    CMOS_DISKS = 0x12,           /* the types of disks C (high) and D; FFh: extended, in 19h and 1Ah */
     CMOS_EQUIPMENT = 0x14,
     CMOS_BASE_MEMORY = 0x15,     /* KiB below 640 KiB */
     CMOS_EXTENDED_MEMORY = 0x17, /* KiB above 1 MiB, twice */
+    CMOS_DISK_TYPE = 0x19,       /* of C; then D's */
+    CMOS_DISK_GEOMETRY = 0x1b,   /* of C, 9 bytes; then D's */
     CMOS_EXTENDED_MEMORY_2 = 0x30,
     CMOS_MEMORY_16M = 0x34,      /* 64 KiB units from 16 MiB to the end of low RAM */
     CMOS_MEMORY_4G = 0x5b,       /* 64 KiB units above 4 GiB, three bytes */
+    CMOS_TRANSLATION = 0x39,     /* two bits for each place on IDE: 0 none, 1 LBA */
     CMOS_CPUS = 0x5f,            /* less one */
 };
 
@@ -267,7 +288,42 @@ static void note_memory(struct board *board, uint64_t size)
     set_cmos(board, CMOS_CPUS, 1, board->cpus - 1);
 }
 
-static void note_drives(struct board *board)
+/* A disk that the AT's table of types does not know: type 47, with its geometry. */
+static void note_disk(struct board *board, unsigned disk, const struct ide_device *device)
+{
+    enum { TYPE_EXTENDED = 0xf, TYPE = 47, MANY_HEADS = 1 << 3, NO_PRECOMPENSATION = 0xffff };
+    unsigned at = CMOS_DISK_GEOMETRY + 9 * disk, types = board->chips.rtc.cmos[CMOS_DISKS];
+
+    set_cmos(board, CMOS_DISKS, 1, types | TYPE_EXTENDED << (disk ? 0 : 4));
+    set_cmos(board, CMOS_DISK_TYPE + disk, 1, TYPE);
+    set_cmos(board, at, 2, device->cylinders);
+    set_cmos(board, at + 2, 1, device->heads);
+    set_cmos(board, at + 3, 2, NO_PRECOMPENSATION);
+    set_cmos(board, at + 5, 1, device->heads > 8 ? MANY_HEADS : 0);
+    set_cmos(board, at + 6, 2, device->cylinders);
+    set_cmos(board, at + 8, 1, device->track);
+}
+
+/* What the BIOS's services make of a disk's geometry, whose cylinders they count with 10 bits. */
+static unsigned translation(const struct ide_device *device)
+{
+    return device->kind == STORAGE_DISK && device->cylinders > 1024;
+}
+
+static void note_ide(struct board *board)
+{
+    unsigned translations = 0;
+
+    for (unsigned i = STORAGE_PRIMARY_MASTER; i <= STORAGE_SECONDARY_SLAVE; i++) {
+        const struct ide_device *device = &board->chips.ide[i / IDE_DEVICES].device[i % IDE_DEVICES];
+        translations |= translation(device) << 2 * i;
+        if (device->kind == STORAGE_DISK && i <= STORAGE_PRIMARY_SLAVE)
+            note_disk(board, i, device);
+    }
+    set_cmos(board, CMOS_TRANSLATION, 1, translations);
+}
+
+static void note_floppies(struct board *board)
 {
     enum { FLOPPY = 1 << 0, COPROCESSOR = 1 << 1, MOUSE = 1 << 2, SECOND_FLOPPY = 1 << 6 };
     unsigned first = board_floppy_kind(&board->drives[STORAGE_FLOPPY_A]);
@@ -312,6 +368,7 @@ static void leave_firmware(struct board *board)
     lapic_write(lapic, LAPIC_LVT + 16 * LAPIC_LVT_LINT1, APIC_NMI << 8, 0, &none);
     for (unsigned i = 0; i < MACHINE_UARTS; i++)
         uart_write(&board->chips.uart[i], UART_LCR, UART_LCR_WLS, 0);
+    leave_ide(board);
 }
 
 void board_reset(struct board *board)
@@ -331,7 +388,7 @@ void board_reset(struct board *board)
         uart_reset(&chips->uart[i]);
     acpi_pm_reset(&chips->acpi_pm);
     i8042_reset(&chips->i8042, false, false);
-    pci_reset(&chips->pci, board->firmware ? CLASSIC_PC : 1 << PCI_HOST_BRIDGE);
+    pci_reset(&chips->pci, functions(board));
     system_control_reset(&chips->system_control);
     ferr_reset(&chips->ferr);
     debug_port_reset(&chips->debug_port);
@@ -349,6 +406,7 @@ void board_reset(struct board *board)
     pci_changed(board);
     reset_fdc(board);
     reset_hpet(board);
+    reset_ide(board);
     if (!board->firmware)
         leave_firmware(board);
     for (unsigned i = 0; i < MACHINE_UARTS; i++)
@@ -381,9 +439,11 @@ struct board *board_create(const struct machine_config *config)
     map_ports(board);
     rtc_power_on(&board->chips.rtc, config->rtc_seconds);
     note_memory(board, config->memory_bytes);
-    if (board->firmware)
-        note_drives(board);
     board_reset(board);
+    if (board->firmware) {
+        note_floppies(board);
+        note_ide(board);
+    }
     return board;
 }
 

@@ -238,7 +238,7 @@ bool board_can_wake(const struct board *board, unsigned vcpu)
 {
     static const uint8_t irq_of[TIMER_LAPIC] = {
         [TIMER_PIT] = IRQ_PIT,      [TIMER_RTC] = IRQ_RTC,      [TIMER_ACPI_PM] = IRQ_SCI,  [TIMER_UART] = IRQ_COM1,
-        [TIMER_FDC] = IRQ_FDC,
+        [TIMER_FDC] = IRQ_FDC,      [TIMER_IDE] = IRQ_IDE_1,    [TIMER_IDE + 1] = IRQ_IDE_2,
         [TIMER_UART + 1] = IRQ_COM2, [TIMER_UART + 2] = IRQ_COM1, [TIMER_UART + 3] = IRQ_COM2,
     };
 

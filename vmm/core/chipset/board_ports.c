@@ -387,6 +387,14 @@ static const struct port_range port_map[] = {
     {PORT_FW_CFG + FW_CFG_DATA, 1, 0, 1, read_fw_cfg_data, NULL},
     {PORT_TESTDEV_LATCH, TESTDEV_LATCH_SIZE, 0, 4, read_testdev_latch, write_testdev_latch},
     {PORT_TESTDEV_IRQ, TESTDEV_IRQS, 0, 4, NULL, write_testdev_irq},
+    {PORT_IDE_1 + IDE_DATA, 1, 0, 4, read_ide_data, write_ide_data},
+    {PORT_IDE_1 + IDE_ERROR_FEATURES, 7, 0, 1, read_ide, write_ide},
+    {PORT_IDE_1_CONTROL, 1, 0, 1, read_ide_control, write_ide_control},
+    {PORT_IDE_2 + IDE_DATA, 1, 1, 4, read_ide_data, write_ide_data},
+    {PORT_IDE_2 + IDE_ERROR_FEATURES, 7, 1, 1, read_ide, write_ide},
+    {PORT_IDE_2_CONTROL, 1, 1, 1, read_ide_control, write_ide_control},
+    {PLACE_BUS_MASTER, BUS_MASTER_SIZE, 0, 1, read_bus_master, write_bus_master},
+    {PLACE_BUS_MASTER + BUS_MASTER_SIZE, BUS_MASTER_SIZE, 1, 1, read_bus_master, write_bus_master},
 };
 
 /* Only on a board with firmware of its own. */
@@ -403,11 +411,17 @@ static const struct port_range classic_port_map[] = {
 #define CLASSIC_PORT_RANGES (sizeof classic_port_map / sizeof *classic_port_map)
 _Static_assert(PORT_RANGES + CLASSIC_PORT_RANGES < 256, "board->port_range holds bytes");
 
-/* The port's place in the maps. Firmware of the guest's own puts the power management block where it likes. */
+/* The port's place in the maps. Firmware of the guest's own puts the power management block where it
+ * likes, and what a BAR moves has no port of its own. */
 static uint16_t place(const struct board *board, uint16_t port)
 {
     uint16_t base = pci_pm_base(&board->chips.pci);
+    uint16_t bus_master = (uint16_t)(port - board->bus_master_base);
 
+    if (board->bus_master_base && bus_master < BOARD_IDE_CHANNELS * BUS_MASTER_SIZE)
+        return PLACE_BUS_MASTER + bus_master;
+    if (port >= PLACES_MOVED)
+        return PORTS;
     if (!board->firmware)
         return port;
     if (base && (uint16_t)(port - base) < PORT_PM_SIZE)

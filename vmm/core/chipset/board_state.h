@@ -8,7 +8,10 @@
 #include "output.h"
 #include "ticks.h"
 
-#define PORTS 0x2018 /* no chip of fixed ports answers above */
+/* Places of ports: those below PLACES_MOVED are the ports themselves, then come chips that a BAR puts anywhere. */
+#define PLACES_MOVED 0x2018
+#define PLACE_BUS_MASTER PLACES_MOVED
+#define PORTS (PLACE_BUS_MASTER + BOARD_IDE_CHANNELS * BUS_MASTER_SIZE)
 
 /* The chips that time changes. */
 enum timer {
@@ -17,7 +20,8 @@ enum timer {
     TIMER_ACPI_PM,
     TIMER_FDC,
     TIMER_HPET,
-    TIMER_UART,
+    TIMER_IDE,
+    TIMER_UART = TIMER_IDE + BOARD_IDE_CHANNELS,
     TIMER_LAPIC = TIMER_UART + MACHINE_UARTS,
     TIMERS = TIMER_LAPIC + MACHINE_MAX_CPUS
 };
@@ -44,6 +48,7 @@ struct board {
     struct fw_cfg_items items;
     struct board_memory memory;
     uint32_t window_version;
+    uint16_t bus_master_base; /* port of the IDE bus masters, 0: none */
 
     enum board_event event;
     uint32_t event_detail;
@@ -110,6 +115,17 @@ void reset_fdc(struct board *board);
 void advance_fdc(struct board *board, uint64_t now);
 /* The drive that a board needs for this one. */
 enum floppy_drive_kind board_floppy_kind(const struct storage *storage);
+
+/* ---- board_ide.c ---- */
+
+port_reader read_ide, read_ide_data, read_ide_control, read_bus_master;
+port_writer write_ide, write_ide_data, write_ide_control, write_bus_master;
+/* Has the board an IDE controller? */
+bool board_has_ide(const struct board *board);
+void reset_ide(struct board *board);
+/* As firmware leaves it. */
+void leave_ide(struct board *board);
+void advance_ide(struct board *board, unsigned channel, uint64_t now);
 
 /* ---- board_hpet.c ---- */
 

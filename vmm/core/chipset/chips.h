@@ -5,6 +5,7 @@
 
 #include "../machine.h"
 #include "acpi_pm.h"
+#include "bus_master.h"
 #include "debug_port.h"
 #include "dma.h"
 #include "fdc.h"
@@ -13,6 +14,7 @@
 #include "fw_cfg.h"
 #include "hpet.h"
 #include "i8042.h"
+#include "ide.h"
 #include "ioapic.h"
 #include "lapic.h"
 #include "parallel.h"
@@ -23,6 +25,8 @@
 #include "system_control.h"
 #include "testdev.h"
 #include "uart.h"
+
+#define BOARD_IDE_CHANNELS 2
 
 #define CHIPS_STATE(VALUE, PART, owner)                                                                                \
     PART(owner, pic, pic, )                                                                                            \
@@ -37,6 +41,8 @@
     PART(owner, fdc, fdc, )                                                                                            \
     PART(owner, hpet, hpet, )                                                                                          \
     PART(owner, parallel, parallel, )                                                                                  \
+    PART(owner, ide, ide, [BOARD_IDE_CHANNELS])                                                                        \
+    PART(owner, bus_master, bus_master, [BOARD_IDE_CHANNELS])                                                          \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
     PART(owner, debug_port, debug_port, )                                                                              \

@@ -40,6 +40,10 @@
 #define PORT_FDC 0x3F0
 #define PORT_FDC_SIZE 6 /* the seventh is the IDE channel's */
 #define PORT_FDC_DIR 0x3F7
+#define PORT_IDE_1 0x1F0
+#define PORT_IDE_1_CONTROL 0x3F6
+#define PORT_IDE_2 0x170
+#define PORT_IDE_2_CONTROL 0x376
 #define PORT_COM1 0x3F8
 #define PORT_COM2 0x2F8
 #define PORT_COM3 0x3E8
@@ -78,6 +82,8 @@
 #define IRQ_SCI 9
 #define IRQ_MOUSE 12
 #define IRQ_COPROCESSOR 13
+#define IRQ_IDE_1 14
+#define IRQ_IDE_2 15
 #define IOAPIC_PIN_EXTINT 0
 #define IOAPIC_PIN_PIT 2
 #define IOAPIC_ID 0

@@ -42,7 +42,7 @@ static const struct description functions[PCI_FUNCTIONS] = {
             .interface = 0x80, .status = 0x0280,
             .writable = {{PCI_COMMAND, 1, PCI_COMMAND_IO | PCI_COMMAND_MASTER},
                          {PCI_LATENCY, 1, 0xf0},
-                         {PCI_BAR + 4 * 4, 4, 0xfff0},
+                         {PCI_BAR + 4 * PCI_PIIX_BUS_MASTER_BAR, 4, 0xfffffff0}, /* 290550 has 16 bits, which SeaBIOS cannot size */
                          {PCI_PIIX_IDETIM, 4, 0xffffffff}},
         },
     [PCI_PM] =
@@ -99,7 +99,7 @@ void pci_reset(struct pci *pci, uint32_t present)
     }
     pci->config[PCI_HOST_BRIDGE][PCI_440FX_SMRAM] = 0x02;
     set(pci->config[PCI_ISA_BRIDGE], PCI_PIIX_PIRQ, 0x80808080, 4);
-    pci->config[PCI_IDE][PCI_BAR + 4 * 4] = 1; /* I/O space */
+    pci->config[PCI_IDE][PCI_BAR + 4 * PCI_PIIX_BUS_MASTER_BAR] = 1; /* I/O space */
     set(pci->config[PCI_PM], PCI_PIIX_PMBASE, 1, 4);
     set(pci->config[PCI_PM], PCI_PIIX_SMBBA, 1, 4);
     set(pci->config[PCI_PM], PCI_PIIX_DEVACTB, PCI_DEVACTB_APMC_EN, 4);

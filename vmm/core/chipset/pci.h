@@ -35,13 +35,14 @@ enum {
     PCI_440FX_SMRAM = 0x72,
     PCI_PIIX_XBCS = 0x4e,
     PCI_PIIX_PIRQ = 0x60, /* to 63h: where the interrupts A to D go */
-    PCI_PIIX_IDETIM = 0x40,
+    PCI_PIIX_IDETIM = 0x40, /* two bytes a channel */
     PCI_PIIX_PMBASE = 0x40,
     PCI_PIIX_DEVACTB = 0x58,
     PCI_PIIX_PMREGMISC = 0x80,
     PCI_PIIX_SMBBA = 0x90,
     PCI_PIIX_SMBHSTCFG = 0xd2,
 };
+enum { PCI_PIIX_BUS_MASTER_BAR = 4 };
 enum { PCI_PAM_READ = 1 << 0, PCI_PAM_WRITE = 1 << 1 };
 enum { PCI_PIRQ_NONE = 1 << 7 };
 enum { PCI_PMREGMISC_PMIOSE = 1 << 0 };

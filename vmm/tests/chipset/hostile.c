@@ -50,6 +50,7 @@ static uint16_t port(void)
         PORT_PM1A_EVT, PORT_PM1A_CNT, PORT_PM_TMR, PORT_PCI_ADDRESS, PORT_PCI_DATA, PORT_DEBUG, PORT_DEBUG_EXIT,
         PORT_PVPANIC, PORT_POST, PORT_FW_CFG, PORT_TESTDEV_LATCH, PORT_TESTDEV_IRQ, PORT_TESTDEV_IRQ + 16, 0xfffc,
         PORT_DMA_1, PORT_DMA_1 + 8, PORT_DMA_PAGE, PORT_DMA_2, PORT_FDC, PORT_FDC, PORT_FDC, PORT_LPT1,
+        PORT_IDE_1, PORT_IDE_1, PORT_IDE_1_CONTROL, PORT_IDE_2, PORT_IDE_2_CONTROL, 0xc000, 0xc008,
     };
     if (below(20) == 0)
         return (uint16_t)random64();
@@ -163,10 +164,15 @@ int main(int argc, char **argv)
     state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
     config.rtc_seconds = (int64_t)value();
     config.memory_bytes = value();
+    config.transfer = transfer;
+    if (state & 2) {
+        config.drives[STORAGE_PRIMARY_MASTER] = (struct storage){STORAGE_DISK, 512, 1 << 20, true, false};
+        config.drives[STORAGE_PRIMARY_SLAVE] = (struct storage){STORAGE_DISK, 512, 1 << 20, true, true};
+        config.drives[STORAGE_SECONDARY_MASTER] = (struct storage){STORAGE_CDROM, 2048, 1 << 20, true, true};
+    }
     if (state & 1) { /* the classic PC */
         config.firmware = memory;
         config.firmware_bytes = 1 << 12;
-        config.transfer = transfer;
         config.drives[STORAGE_FLOPPY_A] = (struct storage){STORAGE_FLOPPY, 512, 1474560, true, false};
         config.drives[STORAGE_FLOPPY_B] = (struct storage){STORAGE_FLOPPY, 512, 368640, true, true};
     }

@@ -607,6 +607,12 @@ PORTS = st.sampled_from(
         0x3F2,
         0x3F4,
         0x3F5,
+        0x1F0,
+        0x1F2,
+        0x1F6,
+        0x1F7,
+        0x3F6,
+        0xC000,
     ]
 )
 STEPS = st.lists(
@@ -616,6 +622,7 @@ STEPS = st.lists(
         st.tuples(st.just("lapic"), st.sampled_from([0x320, 0x350, 0x380, 0x3E0, 0xB0, 0x80]), st.integers(0, 0x3FFFF)),
         st.tuples(st.just("ioapic"), st.sampled_from([0x14, 0x18, 0x20, 0x22]), st.integers(0, 0x1FFFF)),
         st.tuples(st.just("hpet"), st.sampled_from([0x10, 0x20, 0x100, 0x108, 0x120, 0x128]), st.integers(0, 0x3FFFF)),
+        st.tuples(st.just("out"), st.just(0x1F7), st.sampled_from([0x20, 0x30, 0x90, 0xC4, 0xC8, 0xCA, 0xE7, 0xEC])),
         st.tuples(st.just("type"), st.integers(0, 40), st.just(0)),
         st.tuples(st.just("wait"), st.integers(0, 3 * 10**9), st.just(0)),
         st.tuples(st.just("wait"), st.integers(0, 10**5), st.just(0)),
@@ -648,7 +655,10 @@ def test_time_in_one_step_or_many(
     power_on: Callable[..., Any], ffi: Any, steps: list[tuple[str, int, int]], strides: list[int], classic: bool
 ) -> None:
     """However finely board_advance is called, the guest cannot tell."""
-    settings = {"firmware": ffi.new("uint8_t[4096]"), "firmware_bytes": 4096} if classic else {}
+    disk = {"kind": 1, "sector_bytes": 512, "bytes": 1 << 20, "present": True}
+    settings: dict[str, Any] = {"drives": [disk]}
+    if classic:
+        settings |= {"firmware": ffi.new("uint8_t[4096]"), "firmware_bytes": 4096}
     with power_on(**settings) as one, power_on(**settings) as many:
         for kind, a, b in steps:
             if kind == "wait":
