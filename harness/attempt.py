@@ -175,6 +175,7 @@ class Attempt:
         self._left = False
         """The machine is no longer ours."""
         self._started: MachineStarted | None = None
+        self._ended: Moment | None = None
         self._used_before = 0.0
         """CPU seconds that the machine had taken when it came to this attempt."""
 
@@ -220,11 +221,12 @@ class Attempt:
     ) -> None:
         try:
             self.verdict = self._verdict(error)
+            self._ended = self.moment()
+            position = self._position(self._ended) if self.machine else None
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED) and not self.verdict.is_wrong_usage:
                 self._write_bundle()
             elif self.machine is not None and self.machine.screens.size:
                 self._write_screens(self.machine)
-            position = self.position() if self.machine else None
             self._hold()
             self._leave()
         finally:
@@ -368,8 +370,16 @@ class Attempt:
         """Is nothing known that it would end with but a pass?"""
         return self._failed is None
 
+    @property
+    def began(self) -> float:
+        """When its machine began to start, in host seconds of a `Moment`: what was waited for before is not its."""
+        return self._begin
+
     def moment(self) -> Moment:
-        """Where the run stands; before there is a machine, on the host's clock alone."""
+        """Where the run stands, or stood when the attempt ended, though its machine may have been held since; before
+        there is a machine, on the host's clock alone."""
+        if self._ended is not None:
+            return self._ended
         return self.machine.moment() if self.machine else host_now()
 
     def position(self) -> Position:
@@ -553,9 +563,9 @@ def describe(attempt: Attempt) -> str:
     verdict, way = attempt.verdict, attempt.way
     parts = [f"{len(way.reached)} of {len(way.rungs)} rungs ({' '.join(rung.id for rung in way.reached) or 'none'})"]
     if attempt.machine is not None:
-        moment = attempt.machine.moment()
+        moment = attempt.moment()
         if moment.instructions is not None:
-            parts.append(f"{moment.instructions} instructions")
+            parts.append(f"{moment.instructions:,} instructions")
         if moment.guest_ns is not None:
             parts.append(f"{moment.guest_ns / SECOND:.3f} guest s")
         if attempt.machine.ending is not None and attempt.machine.ending.kind != KILLED:

@@ -89,34 +89,40 @@ def _run(
         if options.keep_on_failure
         else None,
     )
-    status = NOT_TRIED
+    status, interrupted = NOT_TRIED, False
     try:
         attempt = Attempt(session, options.guest, options.vmm, media_options.media(options), overrides=overrides)
-        display = Display(f"{options.guest.name} on {options.vmm.name}", rungs, attempt.moment, *files)
-        status = _climb(attempt, display, options.until)
-        _tell(attempt)
-        if attempt.bundle:
-            print(f"what is known about it: {attempt.bundle}/")
+        try:
+            status = _climb(attempt, rungs, options.until, files)
+        finally:
+            _tell(attempt)
+    except KeyboardInterrupt:
+        status, interrupted = 128 + signal.SIGINT, True
+        raise
     finally:
-        session.finish(status)
+        session.finish(status, interrupted)
     return status
 
 
 def _tell(attempt: Attempt) -> None:
-    """The last line: how far it got, or on standard error why there was never a machine."""
+    """The last lines: how far it got, or on standard error why there was never a machine; where more is."""
     if attempt.machine is not None:
         print(describe(attempt))
-        return
-    verdict = attempt.verdict
-    whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
-    print(f"bringup: {attempt.guest.name}: {verdict.outcome.value}{whose}: {verdict.title}", file=sys.stderr)
+    else:
+        verdict = attempt.verdict
+        whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
+        print(f"bringup: {attempt.guest.name}: {verdict.outcome.value}{whose}: {verdict.title}", file=sys.stderr)
+    if attempt.bundle:
+        print(f"what is known about it: {attempt.bundle}/")
 
 
-def _climb(attempt: Attempt, display: Display, until: str | None) -> int:
+def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Sequence[TextIO]) -> int:
     """Makes the attempt; the exit status."""
     try:
         with attempt:
             attempt.boot()
+            title = f"{attempt.guest.name} on {attempt.vmm.name}"
+            display = Display(title, rungs, attempt.moment, attempt.began, *files)
             for console in attempt.consoles.values():
                 console.logfile_read = display
             with display:

@@ -26,7 +26,11 @@ REFRESH = 8
 class Display:
     """Shows one climb. A context manager; `say` takes the guest's text, `reached` its rungs."""
 
-    def __init__(self, title: str, rungs: Sequence[Rung], moment: Callable[[], Moment], *files: TextIO) -> None:
+    def __init__(
+        self, title: str, rungs: Sequence[Rung], moment: Callable[[], Moment], began: float, *files: TextIO
+    ) -> None:
+        """`moment` says where the run stands, `began` when it did, in host seconds of a `Moment`; what is said is
+        written to `files`, too."""
         self._title, self._rungs, self._moment, self._files = title, rungs, moment, files
         self._console = Console(highlight=False, soft_wrap=True)
         self._live: Live | None = None
@@ -34,7 +38,7 @@ class Display:
         self._line = ""
         self._held: list[str] = []
         """Lines of rungs that wait for the end of the guest's."""
-        self._started = moment().host
+        self._began = began
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -76,7 +80,7 @@ class Display:
 
     def reached(self, rung: Rung, index: int, moment: Moment) -> None:
         """A rung is reached."""
-        self._marks.append(_position(moment, self._started))
+        self._marks.append(_position(moment, self._began))
         if not self._live:
             self._held.append(f"[{index + 1}/{len(self._rungs)}] {rung.id}: {self._marks[-1]}")
             if not (self._line and _one_file(sys.stdout, sys.stderr)):  # the guest's line stays whole
@@ -96,7 +100,7 @@ class Display:
 
     def _draw(self) -> Text:
         text = Text(self._line + "\n" if self._line else "", overflow="ellipsis", no_wrap=True)
-        text.append(f"{escape(self._title)}  {_position(self._moment(), self._started)}\n", style="bold")
+        text.append(f"{escape(self._title)}  {_position(self._moment(), self._began)}\n", style="bold")
         for index, rung in enumerate(self._rungs):
             if index < len(self._marks):
                 text.append(f"  ✓ {rung.id:<13} {self._marks[index]}\n", style="green")
@@ -115,8 +119,8 @@ def _one_file(one: TextIO, other: TextIO) -> bool:
         return False
 
 
-def _position(moment: Moment, started: float) -> str:
-    parts = [f"{moment.host - started:6.1f} host s"]
+def _position(moment: Moment, began: float) -> str:
+    parts = [f"{moment.host - began:6.1f} host s"]
     if moment.guest_ns is not None:
         parts.append(f"{moment.guest_ns / SECOND:8.3f} guest s")
     if moment.instructions is not None:

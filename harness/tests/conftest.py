@@ -76,6 +76,6 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     write_vmm(Path("fake.toml"))
     Path("tiny.toml").write_text(GUEST)
-    Path("kernel").write_bytes(bzimage())
-    Path("initrd").write_text("initrd")
+    for medium in ("kernel", "initrd"):
+        Path(medium).write_bytes(bzimage() + medium.encode())
     return tmp_path

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import pytest
-from standins import bzimage
+from standins import bzimage, eventually
 
 from bringup.harness.cli import main
+from bringup.harness.media.resolve import Media, Medium
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.records.schema import End, Finish, MachineStarted, Run, RungReached, Start
 from bringup.harness.records.writer import read_run
@@ -39,7 +47,7 @@ def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         "[    1.0] reboot: Power down",
     ]
     assert re.fullmatch(
-        rf"{GUEST} on fake: 5 of 5 rungs \(kernel init shell cpuinfo power-off\), \d+ instructions, "
+        rf"{GUEST} on fake: 5 of 5 rungs \(kernel init shell cpuinfo power-off\), [\d,]+ instructions, "
         r"0\.000 guest s, machine: power-off",
         summary,
     )
@@ -47,6 +55,38 @@ def test_a_whole_ladder(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         "[1/5] kernel", "[2/5] init", "[3/5] shell", "[4/5] cpuinfo", "[5/5] power-off",
     ]  # fmt: skip
     assert Path("transcript").read_text().splitlines() == shown
+
+
+def test_rungs_are_shown_at_the_moments_of_the_record(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resolve = Media.resolve
+
+    def slowly(*arguments: Any) -> dict[str, Medium]:
+        time.sleep(2.0)  # as if it were fetched
+        return resolve(*arguments)
+
+    monkeypatch.setattr(Media, "resolve", slowly)
+    assert run("", monkeypatch) == 0
+    rungs = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, RungReached)]
+    shown = re.findall(r"^\[.*?(\d+\.\d) host s", capfd.readouterr().err, re.MULTILINE)
+    assert shown == [f"{rung.position.host:.1f}" for rung in rungs]
+
+
+def test_ctrl_c_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml"]
+    environment = {**os.environ, "FAKE": "stalls"}
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=environment) as boot:
+        latest = tmp_path / "bringup-out" / "latest"
+        assert eventually(lambda: latest.exists() and any(isinstance(one, MachineStarted) for one in read_run(latest)))
+        boot.send_signal(signal.SIGINT)
+        out, err = boot.communicate(timeout=60)
+    assert boot.returncode == 130 and err == ""
+    summary, where = out.splitlines()
+    assert summary.startswith("tiny on fake: 0 of 3 rungs (none), ") and summary.endswith("unfinished: interrupted")
+    assert where.startswith("what is known about it: bringup-out/")
+    [*_, last] = read_run(latest)
+    assert isinstance(last, Finish) and (last.status, last.interrupted) == (130, True)
 
 
 def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

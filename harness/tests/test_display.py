@@ -22,7 +22,7 @@ from bringup.guests.definition import Rung
 from bringup.harness.display import Display
 from bringup.harness.limits import Moment
 rungs = (Rung(id="kernel", text="Linux"), Rung(id="shell", text="#"))
-with Display("tiny on fake", rungs, lambda: Moment(1234567, 2_500_000_000, 3.0)) as display:
+with Display("tiny on fake", rungs, lambda: Moment(1234567, 2_500_000_000, 3.0), 0.0) as display:
     display.say("Linux version 6.1\\nhalf a ")
     display.say("line\\n")
     display.reached(rungs[0], 0, Moment(1000, 10, 2.0))
@@ -52,7 +52,7 @@ def test_on_a_terminal_the_rungs_stand_below_what_is_said() -> None:
 
 def test_off_a_terminal_the_guest_s_text_is_left_whole(capsys: pytest.CaptureFixture[str]) -> None:
     transcript = io.StringIO()
-    with Display("tiny on fake", RUNGS, lambda: Moment(None, None, 0.0), transcript) as display:
+    with Display("tiny on fake", RUNGS, lambda: Moment(None, None, 0.0), -1.0, transcript) as display:
         display.say("Linux ver")
         display.reached(RUNGS[0], 0, Moment(1234, 1_000_000, 0.5))
         display.write("sion 6.1\n# ")
@@ -61,8 +61,8 @@ def test_off_a_terminal_the_guest_s_text_is_left_whole(capsys: pytest.CaptureFix
     out, err = capsys.readouterr()
     assert out == "Linux version 6.1\n# \n" == transcript.getvalue()
     assert err.splitlines() == [
-        "[1/2] kernel:    0.5 host s     0.001 guest s            1,234 instructions",
-        "[2/2] shell:   61.5 host s",
+        "[1/2] kernel:    1.5 host s     0.001 guest s            1,234 instructions",
+        "[2/2] shell:   62.5 host s",
     ]
 
 
@@ -72,7 +72,7 @@ from bringup.guests.definition import Rung
 from bringup.harness.display import Display
 from bringup.harness.limits import Moment
 rungs = (Rung(id="kernel", text="Linux"), Rung(id="shell", text="#"))
-with Display("tiny on fake", rungs, lambda: Moment(None, None, 0.0)) as display:
+with Display("tiny on fake", rungs, lambda: Moment(None, None, 0.0), 0.0) as display:
     display.say("Linux ver")
     display.reached(rungs[0], 0, Moment(None, None, 1.0))
     display.say("sion 6.1\\nnext line\\n# ")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from bringup.harness.cli import main
+from bringup.harness.records.schema import End
+from bringup.harness.records.writer import read_run
 
 PATIENCE = 60.0
 
@@ -21,9 +23,7 @@ def test_a_kept_machine_can_be_attached_to_and_is_gone_at_last(here: Path) -> No
     guest.write_text(guest.read_text().replace('text = "reboot: Power down"\nending = true', 'text = "never"'))
     command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml", "--keep-on-failure"]
     environment = {**os.environ, "FAKE": "deaf"}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    ) as boot:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as boot:
         assert boot.stderr is not None
         found = None
         while found is None:
@@ -45,8 +45,12 @@ def test_a_kept_machine_can_be_attached_to_and_is_gone_at_last(here: Path) -> No
             assert terminal.wait(PATIENCE) == 0
         boot.send_signal(signal.SIGINT)
         boot.stderr.read()
+        assert boot.stdout is not None
+        summary = boot.stdout.read().splitlines()[-2]
         assert boot.wait(PATIENCE) == 1
     assert not Path(found[1]).parent.exists()
+    [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert end.position is not None and f", {end.position.instructions:,} instructions, " in summary
 
 
 def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
