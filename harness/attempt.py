@@ -39,7 +39,7 @@ from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import DriveSettings, Settings
 from bringup.harness.media import bootable
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
-from bringup.harness.outcome import Blame, Outcome, Verdict
+from bringup.harness.outcome import Blame, Outcome, Verdict, fault
 from bringup.harness.records.schema import (
     HOST_CLOCK,
     End,
@@ -245,16 +245,16 @@ class Attempt:
             case Unsupported():
                 return Verdict(Outcome.SKIPPED, Blame.VMM, str(error))
             case MediaError():
-                return Verdict(Outcome.ERROR, Blame.MEDIA, str(error))
+                return fault(Outcome.ERROR, Blame.MEDIA, str(error))
             case RefusedError():
-                return Verdict(Outcome.ERROR, self._who_asked(), str(error))
+                return fault(Outcome.ERROR, self._who_asked(), str(error))
             case KeyboardInterrupt() | SystemExit():
                 return INTERRUPTED
             case AssertionError():  # a test's check on a guest that works
-                return Verdict(Outcome.FAILED, Blame.GUEST, _first_line(error) or self.test, str(error))
+                return fault(Outcome.FAILED, Blame.GUEST, str(error) or self.test)
         if isinstance(error, FAULTS):
             return verdict_of(error, self.machine)
-        return Verdict(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {_first_line(error)}")
+        return fault(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {error}")
 
     def _who_asked(self) -> Blame:
         """For a machine that the VMM refuses: nobody of those who can be blamed, when the user's options made it."""
@@ -401,7 +401,7 @@ class Attempt:
 
     def _write_bundle(self) -> None:
         folder = self.session.folder / self.id
-        text = "\n".join((describe(self), self.verdict.detail, f"to repeat: {self.repeat}", ""))
+        text = "\n".join((describe(self), f"to repeat: {self.repeat}", ""))
         try:
             problems = bundle.write(folder, text, self.guest, self.machine, self.consoles, self.repeat)
         except OSError as error:
@@ -559,7 +559,7 @@ def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> 
 
 
 def describe(attempt: Attempt) -> str:
-    """The one line that says how an attempt ended."""
+    """How an attempt ended: a line, and below it what is known of this one time beyond the verdict's title."""
     verdict, way = attempt.verdict, attempt.way
     parts = [f"{len(way.reached)} of {len(way.rungs)} rungs ({' '.join(rung.id for rung in way.reached) or 'none'})"]
     if attempt.machine is not None:
@@ -573,8 +573,5 @@ def describe(attempt: Attempt) -> str:
     if verdict.outcome is not Outcome.PASSED:
         whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
         parts.append(f"{verdict.outcome.value}{whose}: {verdict.title}")
-    return f"{attempt.guest.name} on {attempt.vmm.name}: {', '.join(parts)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+    line = f"{attempt.guest.name} on {attempt.vmm.name}: {', '.join(parts)}"
+    return "\n  ".join((line, *verdict.detail.splitlines()))

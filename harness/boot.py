@@ -111,7 +111,8 @@ def _tell(attempt: Attempt) -> None:
     else:
         verdict = attempt.verdict
         whose = "" if verdict.blame is Blame.NOBODY else f" ({verdict.blame.value})"
-        print(f"bringup: {attempt.guest.name}: {verdict.outcome.value}{whose}: {verdict.title}", file=sys.stderr)
+        why = f"{verdict.outcome.value}{whose}: {verdict.detail or verdict.title}"
+        print(f"bringup: {attempt.guest.name}: {why}", file=sys.stderr)
     if attempt.bundle:
         print(f"what is known about it: {attempt.bundle}/")
 

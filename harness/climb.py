@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pexpect
 
 from bringup.guests.definition import Guest, Rung
-from bringup.harness.console.console import Console, LimitSpent
+from bringup.harness.console.console import HALTED, Console, LimitSpent
 from bringup.harness.console.deaths import GuestDied
 from bringup.harness.console.keyboard import TypingFailed
 from bringup.harness.console.shell import CommandFailed, ShellError
-from bringup.harness.limits import Deadline, Moment, Time
+from bringup.harness.limits import HOST_SECONDS, Deadline, Moment, Time
 from bringup.harness.machine.ending import DEBUG_EXIT, KILLED, Ending, MachineError
 from bringup.harness.machine.machine import Machine
-from bringup.harness.outcome import Blame, Outcome, Verdict
+from bringup.harness.outcome import Blame, Outcome, Verdict, fault
 
 OnRung = Callable[[Rung, int, Moment], None]
 """Told of each rung when it is reached: the rung, its index, and where the run stood."""
@@ -68,7 +69,7 @@ def climb(
         try:
             _reach(rung, machine, consoles[rung.console or first], deadline, way)
         except FAULTS as error:
-            raise Fell(rung, verdict_of(error, machine)) from error
+            raise Fell(rung, verdict_of(error, machine, rung)) from error
         way.reached.append(rung)
         if on_rung:
             on_rung(rung, index, machine.moment())
@@ -100,34 +101,41 @@ def _reach(rung: Rung, machine: Machine, console: Console, deadline: Deadline, w
             raise pexpect.EOF(f"the machine ended: {machine.ending}")
 
 
-def verdict_of(error: BaseException, machine: Machine | None) -> Verdict:
-    """Outcome and blame of what went wrong with a machine that had started."""
+def verdict_of(error: BaseException, machine: Machine | None, rung: Rung | None = None) -> Verdict:
+    """Outcome and blame of what went wrong with a machine that had started, on the way to a rung or in a test."""
     match error:
         case GuestDied():
             return Verdict(Outcome.DIED, Blame.GUEST, error.title, error.line)
-        case CommandFailed():
-            return Verdict(Outcome.FAILED, Blame.GUEST, str(error))
+        case CommandFailed(result=result):
+            title = f"{result.command!r} ended with status {result.status}"
+            return Verdict(Outcome.FAILED, Blame.GUEST, title, str(error))
         case MachineError():
-            return Verdict(Outcome.ERROR, error.blame, str(error))
+            return fault(Outcome.ERROR, error.blame, str(error))
     if machine is not None and machine.ending is not None:
         return verdict_of_ending(machine.ending)
+    where = f" before {rung.id!r}" if rung else ""
     match error:
-        case pexpect.TIMEOUT() if machine is not None:
-            return _stuck(error, machine)
-        case TypingFailed() if not error.heard:
-            return Verdict(Outcome.STUCK, Blame.GUEST, str(error))
-        case TypingFailed() | ShellError():
-            return Verdict(Outcome.ERROR, Blame.HARNESS, str(error))
-    return Verdict(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {error}")
+        case LimitSpent() if machine is not None:
+            return _stuck(error, machine, where or f" while {error.awaited} was awaited")
+        case pexpect.TIMEOUT() if machine is not None:  # a test's own
+            return fault(Outcome.STUCK, Blame.GUEST, str(error.args[0]))
+        case TypingFailed():
+            outcome, blame = (Outcome.ERROR, Blame.HARNESS) if error.heard else (Outcome.STUCK, Blame.GUEST)
+            return Verdict(outcome, blame, f"what is typed does not come back{where}", str(error))
+        case ShellError():
+            return Verdict(Outcome.ERROR, Blame.HARNESS, f"{error.title}{where}", str(error))
+    return fault(Outcome.ERROR, Blame.HARNESS, f"{type(error).__name__}: {error}")
 
 
-def _stuck(error: pexpect.TIMEOUT, machine: Machine) -> Verdict:
-    title = str(error.args[0])
+def _stuck(error: LimitSpent, machine: Machine, where: str) -> Verdict:
     if not machine.size:
-        return Verdict(Outcome.STUCK, Blame.VMM, f"nothing was ever said on any console: {title}")
+        return Verdict(Outcome.STUCK, Blame.VMM, "nothing was ever said on any console", str(error))
+    if error.spent == HALTED:
+        return Verdict(Outcome.STUCK, Blame.GUEST, f"halted for ever{where}", str(error))
     # In virtual time host seconds are spent only by a VMM that does not come back.
-    hangs = machine.vmm.definition.capabilities.time is Time.VIRTUAL and "host seconds" in title
-    return Verdict(Outcome.STUCK, Blame.VMM if hangs else Blame.GUEST, title)
+    if machine.vmm.definition.capabilities.time is Time.VIRTUAL and error.spent.endswith(HOST_SECONDS):
+        return Verdict(Outcome.STUCK, Blame.VMM, f"the VMM does not come back{where}", str(error))
+    return Verdict(Outcome.STUCK, Blame.GUEST, f"stuck{where}", str(error))
 
 
 def verdict_of_ending(ending: Ending) -> Verdict:
@@ -145,7 +153,12 @@ def verdict_of_ending(ending: Ending) -> Verdict:
             return Verdict(Outcome.ENDED, Blame.GUEST, f"unexpected {ending.text}")
         case kind if kind == KILLED:
             return Verdict(Outcome.ENDED, Blame.HARNESS, "the harness ended it", ending.text)
-        case "crash" if "SIGKILL" in ending.text or "SIGTERM" in ending.text:
-            return Verdict(Outcome.ENDED, Blame.HOST, f"the VMM was killed: {ending.text}")
-        case _:
-            return Verdict(Outcome.ENDED, Blame.VMM, f"the VMM ended: {ending.kind}, {ending}")
+        case "crash" if -ending.status in (signal.SIGKILL, signal.SIGTERM):
+            killer = signal.Signals(-ending.status).name
+            return Verdict(Outcome.ENDED, Blame.HOST, f"the VMM was killed: {killer}", ending.text)
+        case "crash" if -ending.status in set(signal.Signals):
+            killer = signal.Signals(-ending.status).name
+            return Verdict(Outcome.ENDED, Blame.VMM, f"the VMM crashed: {killer}", ending.text)
+        case kind:
+            how = f"{kind}, status {ending.status}"
+            return Verdict(Outcome.ENDED, Blame.VMM, f"the VMM ended: {how}", ending.text)

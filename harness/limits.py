@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from bringup.guests.definition import Limit
 
+HOST_SECONDS = "host seconds are spent"
 WATCHDOG = 600.0
 """Host seconds, before scaling, that a wait in virtual time may take: far beyond what the slowest host needs."""
 SECOND = 1_000_000_000
@@ -81,5 +82,5 @@ class Deadline:
         if self.guest_ns is not None and now.guest_ns is not None and now.guest_ns >= self.guest_ns:
             return f"{self.limit.guest:g} guest seconds are spent"
         if self.host is not None and now.host >= self.host:
-            return f"{self.seconds:.1f} host seconds are spent"
+            return f"{self.seconds:.1f} {HOST_SECONDS}"
         return None

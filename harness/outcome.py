@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +41,8 @@ class Blame(Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome, blame, and one line for people: `title` is canonical, so that equal faults have equal titles."""
+    """Outcome, blame, and one line for people: `title` is canonical, so that equal faults have equal titles; `detail`
+    has the figures, paths and last words of this one time."""
 
     outcome: Outcome
     blame: Blame
@@ -51,3 +53,25 @@ class Verdict:
     def is_wrong_usage(self) -> bool:
         """What was asked for cannot be: nobody's fault but the user's, who has the line that says so."""
         return self.outcome is Outcome.ERROR and self.blame is Blame.NOBODY
+
+
+_VARYING = (
+    (re.compile(r"(?<![\w.])(?:\.{1,2})?/(?!dev/(?!fd/|pts/)|proc/|sys/)[^\s:;,'\"()\[\]]+"), "FILE"),
+    (re.compile(r"\b0x[0-9a-fA-F]{6,16}\b"), "0x..."),
+    (re.compile(r"\b\d+\.\d+\b"), "N"),
+)
+"""Names of files, addresses, and decimal fractions: seconds and time stamps."""
+
+
+def canonical(text: str) -> str:
+    """The first line of an error's text without what is another in every run: a title."""
+    title = text.partition("\n")[0]
+    for varying, word in _VARYING:
+        title = varying.sub(word, title)
+    return title
+
+
+def fault(outcome: Outcome, blame: Blame, text: str) -> Verdict:
+    """With a title made of an error's text, which is kept as the detail where it says more."""
+    title = canonical(text)
+    return Verdict(outcome, blame, title, "" if title == text else text)

@@ -45,12 +45,18 @@ PATIENCE = Limit(guest=30.0)
 """The limit of a wait that states none: pexpect's."""
 GROWTH = Limit(guest=0.5, host=0.5)
 """How long the line may stand still that a death pattern was found in."""
+HALTED = "the guest has halted for ever"
 EXCERPT = 200
 """Characters of the last line that errors show."""
 
 
 class LimitSpent(pexpect.TIMEOUT):
     """A limit was spent, or the guest halted for ever, while something was waited for."""
+
+    def __init__(self, text: str, awaited: str, spent: str) -> None:
+        """`awaited`: what; `spent`: what is used up (`Deadline.spent`), or HALTED."""
+        super().__init__(text)
+        self.awaited, self.spent = awaited, spent
 
 
 class MachineEnded(pexpect.EOF):
@@ -219,7 +225,7 @@ class Console(_Base):  # type: ignore[misc]
                 raise GuestDied(fatality)
             if machine.ending is not None:
                 return self._ended(searcher)
-            spent = "the guest has halted for ever" if machine.halted else deadline.spent(machine.moment())
+            spent = HALTED if machine.halted else deadline.spent(machine.moment())
             if spent is not None:
                 if machine.settle():
                     continue
@@ -268,7 +274,7 @@ class Console(_Base):  # type: ignore[misc]
         if searcher.timeout >= 0:
             self.match, self.match_index = pexpect.TIMEOUT, searcher.timeout
             return searcher.timeout
-        raise LimitSpent(f"{self.channel}: {spent} {self._awaited(searcher)}")
+        raise LimitSpent(f"{self.channel}: {spent} {self._awaited(searcher)}", str(searcher), spent)
 
     def _awaited(self, searcher: Searcher) -> str:
         lines = [line for line in self.before.splitlines() if line.strip()]
@@ -286,9 +292,9 @@ class Console(_Base):  # type: ignore[misc]
             if self.machine.ending is not None:
                 self.flag_eof = True
                 raise MachineEnded(f"{self.channel}: the machine ended ({self.machine.ending})")
-            spent = "the guest has halted for ever" if self.machine.halted else deadline.spent(self.machine.moment())
+            spent = HALTED if self.machine.halted else deadline.spent(self.machine.moment())
             if spent is not None and not self.machine.settle():
-                raise LimitSpent(f"{self.channel}: {spent}")
+                raise LimitSpent(f"{self.channel}: {spent}", "output", spent)
             self._pump(deadline)
         return self._scroll.take(self._scroll.start, min(self._scroll.start + size, self._scroll.end))[1]
 

@@ -42,6 +42,10 @@ class CommandFailed(Exception):
 class ShellError(Exception):
     """There is no shell here, or it does not answer."""
 
+    def __init__(self, title: str, why: str = "") -> None:
+        super().__init__(f"{title}: {why}" if why else title)
+        self.title = title
+
 
 class Prompter:
     """One console's shell."""
@@ -90,7 +94,7 @@ class Prompter:
                 continue
             self._met = True
             return
-        raise ShellError(f"{console.channel}: the shell does not answer: {why}")
+        raise ShellError(f"{console.channel}: the shell does not answer", why)
 
     def _enter(self) -> None:
         """The line end, once more when it does not come back: a prompt too many does no harm."""

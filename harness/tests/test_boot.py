@@ -111,12 +111,12 @@ def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("falls", 1, Outcome.DIED, Blame.GUEST, 1, "triple fault"),
         ("panics", 1, Outcome.DIED, Blame.GUEST, 2, "panic: oh no"),
-        ("deaf", 1, Outcome.STUCK, Blame.GUEST, 4, "60 guest seconds are spent"),
-        ("halts", 1, Outcome.STUCK, Blame.GUEST, 2, "did not come back; nothing did"),
-        ("spins", 1, Outcome.STUCK, Blame.GUEST, 2, "did not come back; nothing did"),
+        ("deaf", 1, Outcome.STUCK, Blame.GUEST, 4, "stuck before 'power-off'"),
+        ("halts", 1, Outcome.STUCK, Blame.GUEST, 2, "what is typed does not come back before 'shell'"),
+        ("spins", 1, Outcome.STUCK, Blame.GUEST, 2, "what is typed does not come back before 'shell'"),
         ("vanishes", 3, Outcome.ENDED, Blame.HOST, 2, "the VMM was killed: SIGKILL"),
-        ("garbage", 3, Outcome.ERROR, Blame.VMM, 0, ""),
-        ("refuses", 3, Outcome.ERROR, Blame.MEDIA, 0, ""),
+        ("garbage", 3, Outcome.ERROR, Blame.VMM, 0, "fake: "),
+        ("refuses", 3, Outcome.ERROR, Blame.MEDIA, 0, "--kernel: not a bzImage"),
     ],
 )
 def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
@@ -139,7 +139,10 @@ def test_what_goes_wrong_is_told_by_rung_outcome_and_blame(
     assert said.count(f"{outcome.value} ({blame.value}): {end.title}") == 1
     bundle = Path("bringup-out/latest") / end.bundle
     assert where == f"what is known about it: {Path('bringup-out') / bundle.resolve().parent.name / end.bundle}/"
-    assert end.title in (bundle / "verdict.txt").read_text()
+    assert end.title in (verdict := (bundle / "verdict.txt").read_text()) and end.detail in verdict
+    if mode == "deaf":
+        assert end.detail.startswith("serial0: 60 guest seconds are spent while 'reboot: Power down' was awaited; ")
+        assert f"\n  {end.detail}\n" in out
     assert f"bringup boot {GUEST}" in (bundle / "repeat.txt").read_text()
     if mode not in ("garbage", "refuses"):
         assert "Linux version 6.1.0\n" in (bundle / "console-main.txt").read_text()
@@ -152,8 +155,8 @@ def test_the_command_that_does_it_again_does_so_from_any_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAKE", "panics")
-    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--media=kernel=initrd", "--seed=7", "--until=init"]) == 0
-    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--media=kernel=initrd", "--seed=7"]) == 1
+    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--kernel=kernel", "--seed=7", "--until=init"]) == 0
+    assert main(["boot", "./tiny.toml", "--vmm=fake.toml", "--kernel=kernel", "--seed=7"]) == 1
     [start] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, Start)]
     [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
     repeat = (Path("bringup-out/latest") / end.bundle / "repeat.txt").read_text()
