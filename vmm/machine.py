@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import cpumodel
 from .drives import Drives
+from .screen.picture import FONT_BYTES
+from .screen.text import Mode, TextScreen
 from .spec import MachineSpec, SpecError
 
 if TYPE_CHECKING:
@@ -184,6 +186,7 @@ class Machine:
         new = self._ffi.new
         self._limits = new("struct machine_limits *")
         self._exit = new("struct machine_exit *")
+        self._screen = new("struct machine_screen *")
         self._data = new("uint8_t[]", _READ)
         self._counts = new("uint64_t[]", _READ)
         self._data_view = memoryview(self._ffi.buffer(self._data))
@@ -352,6 +355,48 @@ class Machine:
         if channel == DEBUG_PORT:
             return int(self._lib.machine_debug_output(self._machine, self._data, self._counts, _READ))
         return int(self._lib.machine_serial_output(self._machine, channel, self._data, self._counts, _READ))
+
+    def screen(self) -> TextScreen | None:
+        """What the screen shows now; None: the machine has none."""
+        raw = self._screen
+        if not self._lib.machine_screen(self._machine, raw):
+            return None
+        if raw.mode != Mode.TEXT:
+            return TextScreen(Mode(raw.mode), blank=bool(raw.blank))
+        return TextScreen(
+            mode=Mode.TEXT,
+            columns=raw.columns,
+            rows=raw.rows,
+            cells=bytes(self._ffi.buffer(raw.cells))[: 2 * raw.columns * raw.rows],
+            cursor=(raw.cursor_row, raw.cursor_column) if raw.cursor else None,
+            cursor_lines=(raw.cursor_first, raw.cursor_last),
+            width=raw.width,
+            height=raw.height,
+            colours=bytes(raw.colours),
+            blank=bool(raw.blank),
+            blink=bool(raw.blink),
+            line_graphics=bool(raw.line_graphics),
+        )
+
+    def fonts(self) -> tuple[bytes, bytes]:
+        """The VGA's two fonts, as `screen.picture` wants them; MachineError: the machine has no screen."""
+        glyphs = self._ffi.new("uint8_t[]", FONT_BYTES)
+        fonts = []
+        for number in range(2):
+            if not self._lib.machine_font(self._machine, number, glyphs):
+                raise MachineError("the machine has no screen")
+            fonts.append(bytes(self._ffi.buffer(glyphs)))
+        return fonts[0], fonts[1]
+
+    def press(self, events: Sequence[int]) -> int:
+        """Key events (`screen.keys`) for the keyboard; returns how many its bounded queue took. Without a keyboard all
+        are taken, and lost."""
+        return int(self._lib.machine_keys(self._machine, self._ffi.new("uint32_t[]", list(events)), len(events)))
+
+    def move(self, dx: int, dy: int, dz: int = 0, buttons: int = 0) -> None:
+        """Moves the mouse: right, up, wheel towards the user; its buttons are these then: left, right, middle from bit
+        0. Without a mouse nothing happens."""
+        self._lib.machine_mouse(self._machine, dx, dy, dz, buttons)
 
     def power_button(self) -> None:
         """Presses the ACPI power button."""

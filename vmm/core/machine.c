@@ -448,6 +448,26 @@ size_t machine_debug_output(struct machine *machine, uint8_t *data, uint64_t *co
     return board_debug_output(machine->board, data, counts, size);
 }
 
+int machine_screen(const struct machine *machine, struct machine_screen *screen)
+{
+    return board_screen(machine->board, screen);
+}
+
+int machine_font(const struct machine *machine, unsigned set, uint8_t *glyphs)
+{
+    return board_font(machine->board, set, glyphs);
+}
+
+size_t machine_keys(struct machine *machine, const uint32_t *events, size_t count)
+{
+    return board_keys(machine->board, events, count, machine_time(machine));
+}
+
+void machine_mouse(struct machine *machine, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons)
+{
+    board_mouse(machine->board, dx, dy, dz, buttons, machine_time(machine));
+}
+
 void machine_power_button(struct machine *machine)
 {
     board_power_button(machine->board, machine_time(machine));

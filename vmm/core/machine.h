@@ -14,6 +14,8 @@
 #define MACHINE_MAX_CPUS 254 /* what the I/O APIC and xAPIC mode can address: 8 bits, of which FFh is all */
 #define MACHINE_MAX_CPUID 96
 #define MACHINE_MAX_FIRMWARE 0x1000000 /* bytes */
+#define MACHINE_SCREEN_CELLS 16384 /* all that a text mode can show */
+#define MACHINE_FONT_BYTES 8192
 #define MACHINE_NEVER 0xffffffffffffffffULL
 
 enum machine_accel { ACCEL_VTX = 0, ACCEL_BARE = 1 };
@@ -137,6 +139,30 @@ size_t machine_serial_input(struct machine *machine, unsigned uart, const uint8_
 size_t machine_serial_output(struct machine *machine, unsigned uart, uint8_t *data, uint64_t *counts, size_t size);
 /* The same for the debug port 0xE9. */
 size_t machine_debug_output(struct machine *machine, uint8_t *data, uint64_t *counts, size_t size);
+
+/* What the screen shows. */
+enum machine_screen_mode { SCREEN_OFF = 0, SCREEN_TEXT = 1, SCREEN_GRAPHICS = 2 };
+struct machine_screen {
+    uint8_t mode;          /* without text only `blank` counts of what follows */
+    uint8_t blank;         /* the guest has turned the picture off; the cells are there nevertheless */
+    uint8_t blink;         /* attribute bit 7 blinks, else it is the background's bright bit */
+    uint8_t line_graphics; /* characters C0h-DFh repeat their eighth column as the ninth */
+    uint8_t cursor;        /* it is on, and on the screen */
+    uint8_t cursor_first, cursor_last; /* its scan lines within a cell */
+    uint8_t width, height; /* dots of a cell: 8 or 9, 1 to 32 */
+    uint16_t cursor_row, cursor_column;
+    uint16_t columns, rows;
+    uint8_t colours[48];   /* red, green, blue of the 16 colours of attributes */
+    uint16_t cells[MACHINE_SCREEN_CELLS]; /* row after row: character, and attribute in the high byte */
+};
+/* 0: the machine has no screen. */
+int machine_screen(const struct machine *machine, struct machine_screen *screen);
+/* The font of characters whose attribute bit 3 is clear (0) or set (1): 256 glyphs of 32 bytes, a byte a scan line. */
+int machine_font(const struct machine *machine, unsigned set, uint8_t *glyphs);
+/* Key events for the keyboard (chipset/ps2_keyboard.h) and movement of the mouse: right, up, wheel towards the user;
+ * buttons left, right, middle from bit 0. Without the device they are lost. Returns how many events were taken. */
+size_t machine_keys(struct machine *machine, const uint32_t *events, size_t count);
+void machine_mouse(struct machine *machine, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons);
 
 /* ACPI power button (fixed event), for system_powerdown. */
 void machine_power_button(struct machine *machine);

@@ -32,7 +32,7 @@ def declarations(header: Path) -> str:
     """What cffi can read of a header."""
     text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
     return "\n".join(
-        line for line in text.splitlines() if not line.startswith("#") or re.match(r"#define \w+ \w+$", line)
+        line for line in text.splitlines() if not line.startswith("#") or re.match(r"#define \w+ \w+ *$", line)
     )
 
 

@@ -7,21 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny import KIB64, rom
 
 from bringup.vmm.boot import fw_cfg
 from bringup.vmm.machine import DEBUG_PORT, ExitKind, Limits, Machine, MachineError
 from bringup.vmm.spec import MIB, Accel, MachineSpec, SpecError
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
-KIB64 = 0x10000
-
-
-def rom(code: bytes, size: int = 2 * KIB64) -> bytes:
-    """A ROM whose reset vector jumps to `code`, 16-bit code at F000:0."""
-    image = bytearray(b"\xcc" * size)
-    image[-KIB64 : -KIB64 + len(code)] = code
-    image[-16:-11] = b"\xea\x00\x00\x00\xf0"  # jmp f000:0
-    return bytes(image)
 
 
 @pytest.fixture(params=list(Accel), ids=lambda accel: accel.name.lower())

@@ -12,6 +12,15 @@ from bringup.vmm.machine import CS, DS, ES, FS, GS, LDTR, SS, TR, Machine, Regis
 GUESTS = Path(__file__).parent / "guests"
 ORIGIN = 0x7C00
 CR0_RESET = 0x60000010  # CD, NW, ET (SDM volume 3, table 10-1)
+KIB64 = 0x10000
+
+
+def rom(code: bytes, size: int = 2 * KIB64) -> bytes:
+    """A ROM whose reset vector jumps to `code`, 16-bit code at F000:0."""
+    image = bytearray(b"\xcc" * size)
+    image[-KIB64 : -KIB64 + len(code)] = code
+    image[-16:-11] = b"\xea\x00\x00\x00\xf0"  # jmp f000:0
+    return bytes(image)
 
 
 @lru_cache

@@ -72,6 +72,7 @@ void i8042_changed(struct board *board)
 {
     set_irq(board, IRQ_KEYBOARD, board->chips.i8042.keyboard_irq);
     set_irq(board, IRQ_MOUSE, board->chips.i8042.aux_irq);
+    rearm(board, TIMER_I8042, i8042_deadline(&board->chips.i8042));
 }
 
 void ferr_changed(struct board *board)
@@ -128,6 +129,10 @@ void board_advance(struct board *board, uint64_t now)
     for (unsigned i = 0; i < BOARD_IDE_CHANNELS; i++)
         if (board->due[TIMER_IDE + i] <= now)
             advance_ide(board, i, now);
+    if (board->due[TIMER_I8042] <= now) {
+        i8042_advance(&chips->i8042, now);
+        i8042_changed(board);
+    }
     for (unsigned i = 0; i < MACHINE_UARTS; i++) {
         if (board->due[TIMER_UART + i] <= now) {
             uart_advance(&chips->uart[i], now);
@@ -243,7 +248,7 @@ static uint32_t functions(const struct board *board)
     uint32_t functions = 1 << PCI_HOST_BRIDGE;
 
     if (board->firmware)
-        functions |= 1 << PCI_PM;
+        functions |= 1 << PCI_PM | 1 << PCI_VGA;
     if (board_has_ide(board))
         functions |= 1 << PCI_ISA_BRIDGE | 1 << PCI_IDE;
     return functions;
@@ -387,7 +392,8 @@ void board_reset(struct board *board)
     for (unsigned i = 0; i < MACHINE_UARTS; i++)
         uart_reset(&chips->uart[i]);
     acpi_pm_reset(&chips->acpi_pm);
-    i8042_reset(&chips->i8042, false, false);
+    i8042_reset(&chips->i8042, board->firmware, board->firmware);
+    vga_reset(&chips->vga);
     pci_reset(&chips->pci, functions(board));
     system_control_reset(&chips->system_control);
     ferr_reset(&chips->ferr);

@@ -96,6 +96,11 @@ size_t board_serial_output(struct board *board, unsigned uart, uint8_t *data, ui
 size_t board_debug_output(struct board *board, uint8_t *data, uint64_t *counts, size_t size);
 /* Unread output bytes over all channels, and the guest time of the oldest of them (MACHINE_NEVER: none). */
 size_t board_output_pending(const struct board *board, uint64_t *oldest);
+/* As machine.h's; false and 0: the board has no screen. */
+bool board_screen(const struct board *board, struct machine_screen *screen);
+bool board_font(const struct board *board, unsigned set, uint8_t *glyphs);
+size_t board_keys(struct board *board, const uint32_t *events, size_t count, uint64_t now);
+void board_mouse(struct board *board, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons, uint64_t now);
 void board_power_button(struct board *board, uint64_t now);
 /* What it holds, output that nobody has taken included. */
 struct snapshot;

@@ -240,11 +240,14 @@ bool board_can_wake(const struct board *board, unsigned vcpu)
         [TIMER_PIT] = IRQ_PIT,      [TIMER_RTC] = IRQ_RTC,      [TIMER_ACPI_PM] = IRQ_SCI,  [TIMER_UART] = IRQ_COM1,
         [TIMER_FDC] = IRQ_FDC,      [TIMER_IDE] = IRQ_IDE_1,    [TIMER_IDE + 1] = IRQ_IDE_2,
         [TIMER_UART + 1] = IRQ_COM2, [TIMER_UART + 2] = IRQ_COM1, [TIMER_UART + 3] = IRQ_COM2,
+        [TIMER_I8042] = IRQ_KEYBOARD,
     };
 
     for (unsigned i = 0; i < TIMER_LAPIC; i++)
         if (board->due[i] != MACHINE_NEVER && (i == TIMER_HPET ? hpet_open(board) : irq_open(board, irq_of[i])))
             return true;
+    if (board->due[TIMER_I8042] != MACHINE_NEVER && irq_open(board, IRQ_MOUSE))
+        return true;
     return board->due[TIMER_LAPIC + vcpu] != MACHINE_NEVER &&
            !(board->chips.lapic[vcpu].lvt[LAPIC_LVT_TIMER] & LAPIC_LVT_MASK);
 }

@@ -50,7 +50,8 @@ struct board_page board_window_page(const struct board *board, uint32_t gpa)
     enum { ROM = 0xe0000 }; /* the end of the firmware's is seen from here on */
 
     if (gpa < VGA_HOLE_END)
-        return (struct board_page){MEMORY_BUS, false};
+        return vga_page_is_ram(board, gpa) ? (struct board_page){MEMORY_RAM, true}
+                                           : (struct board_page){MEMORY_BUS, false};
     if (!board->firmware)
         return (struct board_page){MEMORY_RAM, true};
     unsigned pam = pci_pam(&board->chips.pci, gpa);
@@ -84,6 +85,11 @@ void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *d
     uint8_t *bytes = data;
 
     catch_up(board, now);
+    if (in_vga(board, gpa)) {
+        for (unsigned i = 0; i < size; i++)
+            bytes[i] = vga_memory_read(&board->chips.vga, (uint32_t)gpa + i);
+        return;
+    }
     if (in_testdev(board, gpa)) {
         testdev_read_memory(&board->chips.testdev, gpa - MAP_TESTDEV, data, size);
         return;
@@ -105,6 +111,11 @@ void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const 
     const uint8_t *bytes = data;
 
     catch_up(board, now);
+    if (in_vga(board, gpa)) {
+        for (unsigned i = 0; i < size; i++)
+            vga_memory_write(&board->chips.vga, (uint32_t)gpa + i, bytes[i]);
+        return;
+    }
     if (write_behind(board, gpa, data, size))
         return;
     if (in_testdev(board, gpa)) {

@@ -369,6 +369,8 @@ static const struct port_range port_map[] = {
     {PORT_RESET, 1, CONTROL_RESET, 1, read_control, write_control},
     {PORT_POST, 1, CONTROL_POST, 1, read_control, write_control},
     {PORT_RTC, 2, 0, 1, read_rtc, write_rtc},
+    {PORT_VGA, PORT_VGA_SIZE, PORT_VGA - VGA_PORT_FIRST, 1, read_vga, write_vga},
+    {PORT_VGA_COLOUR, PORT_VGA_COLOUR_SIZE, PORT_VGA_COLOUR - VGA_PORT_FIRST, 1, read_vga, write_vga},
     {PORT_COM1, PORT_COM_SIZE, 0, 1, read_uart, write_uart},
     {PORT_COM2, PORT_COM_SIZE, 1, 1, read_uart, write_uart},
     {PORT_COM3, PORT_COM_SIZE, 2, 1, read_uart, write_uart},

@@ -20,6 +20,7 @@ enum timer {
     TIMER_ACPI_PM,
     TIMER_FDC,
     TIMER_HPET,
+    TIMER_I8042,
     TIMER_IDE,
     TIMER_UART = TIMER_IDE + BOARD_IDE_CHANNELS,
     TIMER_LAPIC = TIMER_UART + MACHINE_UARTS,
@@ -96,6 +97,13 @@ void set_irq(struct board *board, unsigned irq, bool level);
  * I/O APIC? */
 bool irq_open(const struct board *board, unsigned irq);
 bool pin_open(const struct board *board, unsigned pin);
+
+/* ---- board_screen.c ---- */
+
+bool in_vga(const struct board *board, uint64_t gpa);
+bool vga_page_is_ram(const struct board *board, uint32_t gpa);
+uint32_t read_vga(struct board *board, unsigned unit, unsigned reg, unsigned size, uint64_t now);
+void write_vga(struct board *board, unsigned unit, unsigned reg, uint32_t value, unsigned size, struct moment at);
 
 /* ---- board_ports.c ---- */
 

@@ -25,6 +25,7 @@
 #include "system_control.h"
 #include "testdev.h"
 #include "uart.h"
+#include "vga.h"
 
 #define BOARD_IDE_CHANNELS 2
 
@@ -43,6 +44,7 @@
     PART(owner, parallel, parallel, )                                                                                  \
     PART(owner, ide, ide, [BOARD_IDE_CHANNELS])                                                                        \
     PART(owner, bus_master, bus_master, [BOARD_IDE_CHANNELS])                                                          \
+    PART(owner, vga, vga, )                                                                                            \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
     PART(owner, debug_port, debug_port, )                                                                              \

@@ -15,14 +15,13 @@
 #ifndef BRINGUP_VGA_H
 #define BRINGUP_VGA_H
 
+#include "../machine.h"
 #include "fields.h"
 
 #define VGA_PLANES 4
 #define VGA_PLANE_BYTES 65536
 #define VGA_MEMORY_BYTES 262144
-#define VGA_FONT_BYTES 8192      /* 256 glyphs, 32 bytes each, a byte a scan line, bit 7 on the left */
 #define VGA_WINDOW_BYTES 32768   /* of a window that is like RAM */
-#define VGA_TEXT_CELLS 16384     /* all that a text mode can show */
 
 /* Ports 3B0h-3DFh; 3Bxh and 3Dxh are each other's colour and monochrome twins (VGA_MISC_COLOUR). */
 enum {
@@ -174,34 +173,21 @@ void vga_write(struct vga *vga, unsigned port, uint8_t value);
 struct vga_window {
     uint32_t base, size; /* guest-physical bytes; size 0: the CPU reaches no display memory */
     bool linear;         /* it is like RAM as long as no register changes this structure */
+    uint8_t page;        /* of a linear one: it is the planes' even offsets (0) or the odd ones */
 };
 struct vga_window vga_window(const struct vga *vga);
 /* An access of the CPU; outside the window reads are FFh and writes are lost. */
 uint8_t vga_memory_read(struct vga *vga, uint32_t gpa);
 void vga_memory_write(struct vga *vga, uint32_t gpa, uint8_t value);
 /* The VGA_WINDOW_BYTES of a linear window as the CPU would read them, and their way back into planes 0 and 1. */
-void vga_load_window(const struct vga *vga, uint8_t *ram);
-void vga_store_window(struct vga *vga, const uint8_t *ram);
+void vga_load_window(const struct vga *vga, struct vga_window window, uint8_t *ram);
+void vga_store_window(struct vga *vga, struct vga_window window, const uint8_t *ram);
 
 /* ---- what the screen shows ---- */
 
-struct vga_text {
-    bool text;                     /* a text mode with a running CRTC; without it only `blank` and `graphics` count */
-    bool graphics;                 /* a graphics mode with a running CRTC */
-    bool blank;                    /* the guest has turned the picture off; the cells are there nevertheless */
-    bool blink;                    /* attribute bit 7 blinks, else it is the background's bright bit */
-    bool line_graphics;
-    bool cursor;                   /* it is on, and on the screen */
-    uint16_t columns, rows;
-    uint8_t width, height;         /* dots of a cell: 8 or 9, 1 to 32 */
-    uint16_t cursor_row, cursor_column;
-    uint8_t cursor_first, cursor_last; /* scan lines of a cell */
-    uint8_t colours[48];           /* red, green, blue (8 bits) of the 16 colours of attributes */
-    uint16_t cells[VGA_TEXT_CELLS]; /* row after row: character, and attribute in the high byte */
-};
 /* `ram`: what is mapped in a linear window, which then holds the cells; or NULL. */
-void vga_text(const struct vga *vga, const uint8_t *ram, struct vga_text *text);
-/* The font of characters whose attribute bit 3 is clear (0) or set (1): VGA_FONT_BYTES. */
+void vga_text(const struct vga *vga, const uint8_t *ram, struct machine_screen *screen);
+/* The font of characters whose attribute bit 3 is clear (0) or set (1): MACHINE_FONT_BYTES. */
 void vga_font(const struct vga *vga, unsigned set, uint8_t *glyphs);
 
 #endif

@@ -1,8 +1,6 @@
 /* The CPU's way to the planes of the VGA: addressing, latches, read modes 0-1, write modes 0-3. */
 #include "vga.h"
 
-#include <string.h>
-
 static const struct {
     uint32_t base, size;
 } maps[] = {{0xa0000, 0x20000}, {0xa0000, 0x10000}, {0xb0000, 0x8000}, {0xb8000, 0x8000}};
@@ -22,6 +20,12 @@ static bool is_plain(const struct vga *vga)
            !(graphics[VGA_GR_MODE] & (VGA_MODE_WRITE | VGA_MODE_READ_COMPARE));
 }
 
+/* The offsets that odd/even addressing uses: even ones (0), or odd ones. */
+static uint8_t page_of(const struct vga *vga)
+{
+    return vga->misc & VGA_MISC_EVEN_PAGE ? 0 : 1;
+}
+
 static bool is_odd_even(const struct vga *vga)
 {
     return !(vga->sequencer[VGA_SR_MEMORY_MODE] & (VGA_MEMORY_SEQUENTIAL | VGA_MEMORY_CHAIN_4)) &&
@@ -32,7 +36,7 @@ static bool is_odd_even(const struct vga *vga)
 struct vga_window vga_window(const struct vga *vga)
 {
     unsigned map = map_of(vga);
-    struct vga_window window = {.base = maps[map].base};
+    struct vga_window window = {.base = maps[map].base, .page = page_of(vga)};
 
     if (vga->misc & VGA_MISC_RAM) {
         window.size = maps[map].size;
@@ -68,7 +72,7 @@ static struct place place_of(const struct vga *vga, uint32_t address)
         if (vga->graphics[VGA_GR_MODE] & VGA_MODE_ODD_EVEN)
             place.read_plane = (place.read_plane & 2) | (address & 1);
         if (vga->graphics[VGA_GR_MISCELLANEOUS] & VGA_GR6_CHAIN_ODD_EVEN) {
-            unsigned high = map_of(vga) == 0 ? address >> 16 & 1 : !(vga->misc & VGA_MISC_EVEN_PAGE);
+            unsigned high = map_of(vga) == 0 ? address >> 16 & 1 : page_of(vga);
             place.offset = (address & ~1u) | high;
         }
     }
@@ -162,15 +166,9 @@ void vga_memory_write(struct vga *vga, uint32_t gpa, uint8_t value)
             plane(vga, i)[place.offset] = written(vga, i, value);
 }
 
-/* The offsets that odd/even addressing uses: even ones, or odd ones. */
-static unsigned page_of(const struct vga *vga)
+void vga_load_window(const struct vga *vga, struct vga_window window, uint8_t *ram)
 {
-    return vga->misc & VGA_MISC_EVEN_PAGE ? 0 : 1;
-}
-
-void vga_load_window(const struct vga *vga, uint8_t *ram)
-{
-    const uint8_t *characters = vga->planes + page_of(vga), *attributes = characters + VGA_PLANE_BYTES;
+    const uint8_t *characters = vga->planes + window.page, *attributes = characters + VGA_PLANE_BYTES;
 
     for (unsigned i = 0; i < VGA_WINDOW_BYTES; i += 2) {
         ram[i] = characters[i];
@@ -178,9 +176,9 @@ void vga_load_window(const struct vga *vga, uint8_t *ram)
     }
 }
 
-void vga_store_window(struct vga *vga, const uint8_t *ram)
+void vga_store_window(struct vga *vga, struct vga_window window, const uint8_t *ram)
 {
-    uint8_t *characters = vga->planes + page_of(vga), *attributes = characters + VGA_PLANE_BYTES;
+    uint8_t *characters = vga->planes + window.page, *attributes = characters + VGA_PLANE_BYTES;
 
     for (unsigned i = 0; i < VGA_WINDOW_BYTES; i += 2) {
         characters[i] = ram[i];

@@ -73,56 +73,55 @@ static void find_colours(const struct vga *vga, uint8_t *colours)
     }
 }
 
-static void find_cursor(const struct vga *vga, unsigned pitch, struct vga_text *text)
+static void find_cursor(const struct vga *vga, unsigned pitch, struct machine_screen *screen)
 {
     const uint8_t *crtc = vga->crtc;
     unsigned distance = (cursor_address(vga) - start_address(vga)) % VGA_PLANE_BYTES;
 
-    text->cursor_first = crtc[VGA_CR_CURSOR_START] & VGA_CURSOR_LINE;
-    text->cursor_last = crtc[VGA_CR_CURSOR_END] & VGA_CURSOR_LINE;
-    if (text->cursor_last >= text->height)
-        text->cursor_last = text->height - 1;
-    if (!pitch || distance / pitch >= text->rows || distance % pitch >= text->columns)
+    screen->cursor_first = crtc[VGA_CR_CURSOR_START] & VGA_CURSOR_LINE;
+    screen->cursor_last = crtc[VGA_CR_CURSOR_END] & VGA_CURSOR_LINE;
+    if (screen->cursor_last >= screen->height)
+        screen->cursor_last = screen->height - 1;
+    if (!pitch || distance / pitch >= screen->rows || distance % pitch >= screen->columns)
         return;
-    text->cursor_row = (uint16_t)(distance / pitch);
-    text->cursor_column = (uint16_t)(distance % pitch);
-    text->cursor = !(crtc[VGA_CR_CURSOR_START] & VGA_CURSOR_OFF) && text->cursor_first <= text->cursor_last;
+    screen->cursor_row = (uint16_t)(distance / pitch);
+    screen->cursor_column = (uint16_t)(distance % pitch);
+    screen->cursor = !(crtc[VGA_CR_CURSOR_START] & VGA_CURSOR_OFF) && screen->cursor_first <= screen->cursor_last;
 }
 
-void vga_text(const struct vga *vga, const uint8_t *ram, struct vga_text *text)
+void vga_text(const struct vga *vga, const uint8_t *ram, struct machine_screen *screen)
 {
     const uint8_t *crtc = vga->crtc;
     bool graphics = vga->graphics[VGA_GR_MISCELLANEOUS] & VGA_GR6_GRAPHICS ||
                     vga->attribute[VGA_AR_MODE] & VGA_AR_MODE_GRAPHICS;
     bool runs = crtc[VGA_CR_MODE] & VGA_CR_MODE_SYNC;
 
-    memset(text, 0, sizeof *text);
-    text->blank = !(vga->attribute_index & VGA_ATTRIBUTE_ON) ||
+    memset(screen, 0, sizeof *screen);
+    screen->blank = !(vga->attribute_index & VGA_ATTRIBUTE_ON) ||
                   vga->sequencer[VGA_SR_CLOCKING] & VGA_CLOCKING_SCREEN_OFF;
-    text->graphics = graphics && runs;
-    text->text = !graphics && runs;
-    if (!text->text)
+    screen->mode = !runs ? SCREEN_OFF : graphics ? SCREEN_GRAPHICS : SCREEN_TEXT;
+    if (screen->mode != SCREEN_TEXT)
         return;
     unsigned lines = (crtc[VGA_CR_CELL_HEIGHT] & VGA_CELL_HEIGHT) + 1u;
     unsigned scans = crtc[VGA_CR_CELL_HEIGHT] & VGA_CELL_DOUBLE_SCAN ? 2 * lines : lines;
     unsigned pitch = 2u * crtc[VGA_CR_OFFSET], split = line_compare(vga), start = start_address(vga);
 
-    text->blink = vga->attribute[VGA_AR_MODE] & VGA_AR_MODE_BLINK;
-    text->line_graphics = vga->attribute[VGA_AR_MODE] & VGA_AR_MODE_LINE_GRAPHICS;
-    text->width = vga->sequencer[VGA_SR_CLOCKING] & VGA_CLOCKING_8_DOTS ? 8 : 9;
-    text->height = (uint8_t)lines;
-    text->columns = (uint16_t)(crtc[VGA_CR_HORIZONTAL_END] + 1);
-    text->rows = (uint16_t)(lines_shown(vga) / scans);
-    if (text->rows > VGA_TEXT_CELLS / text->columns)
-        text->rows = VGA_TEXT_CELLS / text->columns;
-    find_colours(vga, text->colours);
-    for (unsigned row = 0, cell = 0; row < text->rows; row++) {
+    screen->blink = !!(vga->attribute[VGA_AR_MODE] & VGA_AR_MODE_BLINK);
+    screen->line_graphics = !!(vga->attribute[VGA_AR_MODE] & VGA_AR_MODE_LINE_GRAPHICS);
+    screen->width = vga->sequencer[VGA_SR_CLOCKING] & VGA_CLOCKING_8_DOTS ? 8 : 9;
+    screen->height = (uint8_t)lines;
+    screen->columns = (uint16_t)(crtc[VGA_CR_HORIZONTAL_END] + 1);
+    screen->rows = (uint16_t)(lines_shown(vga) / scans);
+    if (screen->rows > MACHINE_SCREEN_CELLS / screen->columns)
+        screen->rows = MACHINE_SCREEN_CELLS / screen->columns;
+    find_colours(vga, screen->colours);
+    for (unsigned row = 0, cell = 0; row < screen->rows; row++) {
         unsigned after = (split + scans - 1) / scans; /* the first row that is wholly below the split */
         unsigned counter = row < after ? start + row * pitch : (row - after) * pitch;
-        for (unsigned column = 0; column < text->columns; column++)
-            text->cells[cell++] = cell_at(vga, ram, counter + column);
+        for (unsigned column = 0; column < screen->columns; column++)
+            screen->cells[cell++] = cell_at(vga, ram, counter + column);
     }
-    find_cursor(vga, pitch, text);
+    find_cursor(vga, pitch, screen);
 }
 
 void vga_font(const struct vga *vga, unsigned set, uint8_t *glyphs)
@@ -130,5 +129,5 @@ void vga_font(const struct vga *vga, unsigned set, uint8_t *glyphs)
     uint8_t map = vga->sequencer[VGA_SR_CHARACTER_MAP];
     unsigned quarter = set ? map >> 2 & 3 : map & 3, half = set ? map >> 5 & 1 : map >> 4 & 1;
 
-    memcpy(glyphs, vga->planes + 2 * VGA_PLANE_BYTES + quarter * 16384 + half * VGA_FONT_BYTES, VGA_FONT_BYTES);
+    memcpy(glyphs, vga->planes + 2 * VGA_PLANE_BYTES + quarter * 16384 + half * MACHINE_FONT_BYTES, MACHINE_FONT_BYTES);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../memory_map.h"
 #include "board.h"
 #include "chips.h"
 #include "map.h"
@@ -51,6 +52,7 @@ static uint16_t port(void)
         PORT_PVPANIC, PORT_POST, PORT_FW_CFG, PORT_TESTDEV_LATCH, PORT_TESTDEV_IRQ, PORT_TESTDEV_IRQ + 16, 0xfffc,
         PORT_DMA_1, PORT_DMA_1 + 8, PORT_DMA_PAGE, PORT_DMA_2, PORT_FDC, PORT_FDC, PORT_FDC, PORT_LPT1,
         PORT_IDE_1, PORT_IDE_1, PORT_IDE_1_CONTROL, PORT_IDE_2, PORT_IDE_2_CONTROL, 0xc000, 0xc008,
+        PORT_VGA, PORT_VGA_COLOUR, PORT_VGA_COLOUR, PORT_VGA_COLOUR + 8, PORT_VGA_COLOUR + 20,
     };
     if (below(20) == 0)
         return (uint16_t)random64();
@@ -62,6 +64,7 @@ static uint64_t address(void)
     uint64_t page = below(2)   ? MAP_LAPIC
                     : below(4) ? MAP_IOAPIC
                     : below(3) == 0 ? MAP_HPET
+                    : below(2) ? VGA_HOLE + below(0x60) * 0x1000
                     : below(2) ? MAP_TESTDEV + below(18) * 0x1000 - 0x1000
                                : random64() & ~UINT64_C(0xfff);
     return page + (below(2) ? below(0x400 / 16) * 16 : below(0x1000 - 8));
@@ -77,18 +80,39 @@ static int transfer(void *context, unsigned drive, uint64_t offset, void *data, 
     return below(8) == 0;
 }
 
-static uint8_t memory[1 << 20];
+/* The memory below 1 MiB as a machine keeps it: what is seen of the window from A0000h, what is hidden there, and when
+ * that follows the board. */
+static uint8_t memory[WINDOW_END], hidden[WINDOW_BYTES];
+static struct board_page pages[WINDOW_PAGES];
 
 static uint8_t *memory_at(void *context, uint64_t gpa, uint64_t size, bool write)
 {
-    (void)context, (void)write;
-    return gpa < sizeof memory && size <= sizeof memory - gpa ? memory + gpa : NULL;
+    (void)context;
+    if (gpa >= WINDOW_END || size > WINDOW_END - gpa)
+        return NULL;
+    for (uint64_t at = gpa < WINDOW ? WINDOW : gpa - gpa % MEMORY_PAGE; at < gpa + size; at += MEMORY_PAGE)
+        if (pages[(at - WINDOW) / MEMORY_PAGE].access < (write ? MEMORY_RAM : MEMORY_ROM))
+            return NULL;
+    return memory + gpa;
 }
 
 static uint8_t *memory_hidden(void *context, uint64_t gpa)
 {
     (void)context;
-    return memory + gpa;
+    return hidden + (gpa - WINDOW);
+}
+
+static void follow(const struct board *board)
+{
+    for (unsigned i = 0; i < WINDOW_PAGES; i++) {
+        struct board_page page = board_window_page(board, WINDOW + i * MEMORY_PAGE);
+        for (unsigned at = i * MEMORY_PAGE; page.reads_ram != pages[i].reads_ram && at < (i + 1) * MEMORY_PAGE; at++) {
+            uint8_t held = memory[WINDOW + at];
+            memory[WINDOW + at] = hidden[at];
+            hidden[at] = held;
+        }
+        pages[i] = page;
+    }
 }
 
 static void require(bool holds, const char *what, uint64_t step)
@@ -97,6 +121,21 @@ static void require(bool holds, const char *what, uint64_t step)
         return;
     fprintf(stderr, "step %llu: %s\n", (unsigned long long)step, what);
     exit(1);
+}
+
+static void use_screen_and_keyboard(struct board *board, uint64_t now, uint64_t step)
+{
+    static struct machine_screen screen;
+    static uint8_t glyphs[MACHINE_FONT_BYTES];
+    uint32_t events[8];
+
+    for (unsigned i = 0; i < 8; i++)
+        events[i] = (uint32_t)random64();
+    require(board_keys(board, events, below(9), now) <= 8, "more keys are taken than there are", step);
+    board_mouse(board, (int32_t)value(), (int32_t)value(), (int32_t)value(), (uint8_t)random64(), now);
+    if (board_screen(board, &screen))
+        require((uint64_t)screen.columns * screen.rows <= MACHINE_SCREEN_CELLS, "the screen has too many cells", step);
+    board_font(board, below(2), glyphs);
 }
 
 static void access_once(struct board *board, uint64_t now, uint64_t step)
@@ -153,6 +192,8 @@ static void access_once(struct board *board, uint64_t now, uint64_t step)
             board_power_button(board, now);
         if (below(1000) == 0)
             board_reset(board);
+        if (below(16) == 0)
+            use_screen_and_keyboard(board, now, step);
     }
 }
 
@@ -181,8 +222,11 @@ int main(int argc, char **argv)
     if (!board)
         return 2;
     board_attach(board, &(struct board_memory){NULL, memory_at, memory_hidden});
+    follow(board);
     for (uint64_t step = 0; step < accesses; step++) {
         access_once(board, now, step);
+        if (below(16) == 0)
+            follow(board);
         now += below(4) ? below(2000) : below(50) ? below(10000000) : value() >> 12;
         if (below(2)) {
             board_advance(board, now);
