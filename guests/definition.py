@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SYNTHETIC, UNTRIED = "synthetic", "untried"
 """Marks: it is a program of ours that imitates a system; its file was written without having booted it."""
+ANY = "any"
+"""In place of a console's name: all of them."""
 NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
 PRESSES = r"^[a-z0-9_]+([- ][a-z0-9_]+)*$"
 Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
@@ -89,7 +91,8 @@ class Download(Table, frozen=True, kw_only=True, tag_field="kind", tag="url"):
 class UserFile(Table, frozen=True, kw_only=True, tag_field="kind", tag="path"):
     """A file that the user brings: by `--media ROLE=FILE`, or under its name in a folder of BRINGUP_MEDIA."""
 
-    file: Annotated[str, Meta(pattern=r"^[^/]+$")]
+    file: Annotated[str, Meta(pattern=r"^(/.+|[^/]+)$")]
+    """Its name or, in a file of the user's own, its absolute path."""
     sha256: Sha256 | None = None
     """None: any file will do; its hash goes into the record."""
     licence: Text
@@ -294,7 +297,7 @@ class Rung(Table, frozen=True, kw_only=True):
     text: Text | None = None
     pattern: Text | None = None
     console: Name | None = None
-    """None: the guest's first."""
+    """None: the guest's first; `any`: the evidence may come on any, and what is typed goes to the first."""
     steps: tuple[Step, ...] = ()
     ending: bool = False
     """True, on the last rung: the evidence is that the machine powers off by itself, after the text if there is one."""
@@ -438,6 +441,8 @@ class Definition(Table, frozen=True, kw_only=True):
             raise WrongKeyError(path, f"there is no [media.{role}]")
 
     def _check_consoles(self) -> None:
+        if ANY in self.console:
+            raise WrongKeyError(("console", ANY), "is what a rung calls all of them")
         owners: dict[tuple[str, bool], str] = {}
         for name, console in self.console.items():
             if (owner := owners.setdefault((console.channel, console.terminal), name)) != name:
@@ -449,9 +454,10 @@ class Definition(Table, frozen=True, kw_only=True):
             if rung.id in seen:
                 raise WrongKeyError(("ladder", index, "id"), f"another rung is called {rung.id!r}")
             seen.add(rung.id)
-            if rung.console is not None and rung.console not in self.console:
+            if rung.console not in (None, ANY, *self.console):
                 raise WrongKeyError(("ladder", index, "console"), f"there is no [console.{rung.console}]")
-            console = self.console[rung.console or next(iter(self.console))]
+            first = next(iter(self.console))
+            console = self.console[first if rung.console in (None, ANY) else rung.console]
             for number, step in enumerate(rung.steps):
                 if step.press is not None and console.channel != "screen":
                     where = ("ladder", index, "steps", number, "press")

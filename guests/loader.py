@@ -6,6 +6,7 @@ The types are in `definition.py`; what the keys mean is in docs/guests.md.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -31,6 +32,27 @@ def names() -> list[str]:
     return sorted(_shipped())
 
 
+def is_name(text: str) -> bool:
+    """May a guest be called so?"""
+    return re.fullmatch(NAME, text) is not None and len(text) <= 64
+
+
+def own_folder() -> Path:
+    """Where a user's own guests lie: BRINGUP_GUESTS, or $XDG_CONFIG_HOME/bringup/guests."""
+    if named := os.environ.get("BRINGUP_GUESTS"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "bringup" / "guests"
+
+
+def own() -> list[str]:
+    """The guests in the user's folder that are not called like one that ships."""
+    try:
+        found = [file.stem for file in own_folder().iterdir() if file.suffix == ".toml" and file.name != FAMILY]
+    except OSError:
+        return []
+    return sorted(name for name in found if name not in _shipped())
+
+
 def families() -> list[str]:
     """The families that ship."""
     return sorted(_families())
@@ -48,24 +70,28 @@ def by_tag(tag: str) -> list[str]:
 
 
 def load(name: str) -> Guest:
-    """The guest of this name, or of this file (`./my.toml`: a path with a slash, or a name that ends in .toml).
+    """The guest of this name, one that ships or one in the user's folder, or of this file (`./my.toml`: a path with a
+    slash, or a name that ends in .toml).
 
     GuestError: there is none, or its file is wrong.
     """
     if "/" in name or name.endswith(".toml"):
         return load_file(Path(name))
-    shipped = _shipped()
-    if name not in shipped:
-        raise GuestError(f"guest {name!r} is not known; known are {', '.join(sorted(shipped))}")
-    return _load_shipped(name)
+    if name in _shipped():
+        return _load_shipped(name)
+    if name not in own():
+        raise GuestError(f"guest {name!r} is not known; known are {', '.join((*sorted(_shipped()), *own()))}")
+    return load_file(own_folder() / f"{name}.toml")
 
 
 def load_file(path: Path) -> Guest:
     """A user's own guest, called like its file. It belongs to the family that ships under the name of its key
     `family` or, without that key, to the one of a family.toml beside it, or to none. GuestError: as for `load`."""
     where, file = str(path), str(path.absolute())
-    if not re.fullmatch(NAME, path.stem) or path.suffix != ".toml":
-        raise GuestError(f"{where}: a guest's file is called NAME.toml, NAME of small letters, digits, `-`, `.`, `_`")
+    if not is_name(path.stem) or path.suffix != ".toml":
+        raise GuestError(
+            f"{where}: a guest's file is called NAME.toml, NAME of small letters, digits, `-`, `.`, `+`, `_`"
+        )
     content = _read(path, where)
     definition = _decode(content, Definition, where)
     if definition.family is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -20,7 +21,7 @@ from bringup.guests.definition import (
     Rung,
     Step,
 )
-from bringup.guests.loader import by_tag, load, names
+from bringup.guests.loader import GuestError, load, names, own, own_folder
 from bringup.harness.arguments import guest_argument
 from bringup.harness.media.store import Store
 from bringup.harness.media.survey import state, survey
@@ -29,20 +30,39 @@ from bringup.harness.tables import console, show
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds `bringup guests`."""
-    parser = subparsers.add_parser("guests", help="the guests that there are, or one in full")
-    parser.add_argument("guests", type=guest_argument, nargs="*", metavar="GUEST")
+    parser = subparsers.add_parser(
+        "guests",
+        help="the guests that there are, or one in full; add one",
+        epilog="`bringup guests add IMAGE` identifies an image and writes a guest's file; `add --help` says more",
+    )
     parser.add_argument("--tag", help="only those that have it")
-    parser.set_defaults(handler=_guests)
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="GUEST... | add IMAGE")
+    parser.set_defaults(handler=lambda options: _guests(options, parser))
 
 
-def _guests(options: argparse.Namespace) -> int:
-    if options.guests:
+def _guests(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if options.words[:1] == ["add"]:
+        from bringup.harness.identify.command import add  # with it comes all that boots
+
+        return add(options.words[1:])
+    if options.words:
+        try:
+            guests = [guest_argument(name) for name in options.words]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument GUEST: {error}")
         output = console()
-        for guest in options.guests:
+        for guest in guests:
             for line in describe(guest):
                 output.print(line, soft_wrap=True)
         return 0
-    chosen = [load(name) for name in (names() if options.tag is None else by_tag(options.tag))]
+    chosen = [load(name) for name in names()]
+    for name in own():
+        try:
+            chosen.append(load(name))
+        except GuestError as error:
+            print(f"bringup: {error}", file=sys.stderr)
+    if options.tag is not None:
+        chosen = [guest for guest in chosen if options.tag in guest.tags]
     store = Store()
     rows: list[tuple[str, ...]] = []
     for heading, group in grouped(guest for guest in chosen if options.tag is not None or SYNTHETIC not in guest.marks):
@@ -54,14 +74,14 @@ def _guests(options: argparse.Namespace) -> int:
 
 
 def grouped(guests: Iterable[Guest]) -> Iterator[tuple[str, list[Guest]]]:
-    """The guests of each family, under its title; those that are untried, and those that are none, come last."""
+    """The user's own guests; those of each family, under its title; those that are untried, and those that are none."""
 
     def key(guest: Guest) -> tuple[int, str]:
         if SYNTHETIC in guest.marks:
             return 2, "synthetic: programs of ours"
         if UNTRIED in guest.marks:
             return 1, "untried: from documentation, media are yours"
-        return 0, guest.about.title
+        return (-1, "your own") if guest.folder == own_folder().absolute() else (0, guest.about.title)
 
     for (_, heading), group in groupby(sorted(guests, key=lambda guest: (key(guest), guest.name)), key):
         yield heading, list(group)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pexpect
 
-from bringup.guests.definition import Guest, Rung
+from bringup.guests.definition import ANY, Guest, Rung
 from bringup.harness.console.console import HALTED, Console, LimitSpent
 from bringup.harness.console.deaths import GuestDied
 from bringup.harness.console.keyboard import TypingFailed
@@ -67,7 +68,9 @@ def climb(
     for index, rung in enumerate(way.rungs):
         deadline = machine.deadline(rung.limit) if rung.limit else whole
         try:
-            _reach(rung, machine, consoles[rung.console or first], deadline, way)
+            console = consoles[first if rung.console in (None, ANY) else rung.console]
+            others = [each for each in consoles.values() if each is not console] if rung.console == ANY else []
+            _reach(rung, machine, console, others, deadline, way)
         except FAULTS as error:
             raise Fell(rung, verdict_of(error, machine, rung)) from error
         way.reached.append(rung)
@@ -75,7 +78,9 @@ def climb(
             on_rung(rung, index, machine.moment())
 
 
-def _reach(rung: Rung, machine: Machine, console: Console, deadline: Deadline, way: Climb) -> None:
+def _reach(
+    rung: Rung, machine: Machine, console: Console, others: Sequence[Console], deadline: Deadline, way: Climb
+) -> None:
     try:
         for step in rung.steps:
             if step.wait is not None:
@@ -91,7 +96,10 @@ def _reach(rung: Rung, machine: Machine, console: Console, deadline: Deadline, w
         if not rung.matches(console.text):
             raise
         way.notes.append(f"rung {rung.id!r}: its evidence is there, though {error}")
-    if rung.text is not None:
+    evidence = re.escape(rung.text) if rung.text is not None else rung.pattern
+    if evidence is not None and others:
+        console.expect_anywhere(others, evidence, deadline)
+    elif rung.text is not None:
         console.expect_exact(rung.text, deadline)
     elif rung.pattern is not None:
         console.expect(rung.pattern, deadline)

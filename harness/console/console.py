@@ -211,15 +211,23 @@ class Console(_Base):  # type: ignore[misc]
             return self.machine.deadline(Limit())
         return self.machine.deadline(timeout if isinstance(timeout, Limit) else Limit(guest=max(timeout, 0.0)))
 
-    def _wait(self, searcher: Searcher, deadline: Deadline) -> int:
+    def expect_anywhere(self, others: Sequence[Console], pattern: str, timeout: Timeout = -1) -> Console:
+        """`expect` of one pattern on this console or on others of the same machine; the one on which it was found.
+        Errors are about this one."""
+        (compiled,) = self.compile_pattern_list(pattern)
+        self._wait(Searcher([compiled], self.searchwindowsize), self._deadline(timeout), others)
+        return next(console for console in (self, *others) if console.match_index is not None)
+
+    def _wait(self, searcher: Searcher, deadline: Deadline, others: Sequence[Console] = ()) -> int:
         machine = self.machine
-        self._scroll.rewind()
-        self.match = self.match_index = None
+        for console in (self, *others):
+            console._scroll.rewind()
+            console.match = console.match_index = None
         while True:
-            found = self._search(searcher)
+            for console in (self, *others):
+                if (index := console._found(searcher)) is not None:
+                    return index
             fatality = machine.fatality
-            if found is not None and (fatality is None or fatality.channel != self.channel or found.end <= fatality.at):
-                return self._matched(found)
             if fatality is not None:
                 self.before, self.after = self.text, None
                 raise GuestDied(fatality)
@@ -231,6 +239,13 @@ class Console(_Base):  # type: ignore[misc]
                     continue
                 return self._spent(searcher, spent)
             self._pump(deadline)
+
+    def _found(self, searcher: Searcher) -> int | None:
+        """The pattern that is there already, unless the guest died before it said that."""
+        found, fatality = self._search(searcher), self.machine.fatality
+        if found is not None and (fatality is None or fatality.channel != self.channel or found.end <= fatality.at):
+            return self._matched(found)
+        return None
 
     def _pump(self, deadline: Deadline) -> None:
         """Lets the machine run; a line with a death in it that stands still is as long as it gets."""

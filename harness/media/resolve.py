@@ -120,9 +120,8 @@ class _Resolver:
                 if wanted.sha256 not in (None, found):
                     raise WrongContentError(f"{what}: {path}: sha256 is {found}, not {wanted.sha256}")
                 return Medium(path, found, Provenance(wanted.file, wanted.source, wanted.licence))
-        raise MediaMissing(
-            f"{what}: no {wanted.file} beside the guest's file or in a folder of BRINGUP_MEDIA; {wanted.source}"
-        )
+        where = "" if wanted.file.startswith("/") else " beside the guest's file or in a folder of BRINGUP_MEDIA"
+        raise MediaMissing(f"{what}: no {wanted.file}{where}; {wanted.source}")
 
     def _derived(self, role: str, what: str, wanted: Derived) -> Medium:
         inputs = {needed: self.medium(needed) for needed in wanted.inputs}

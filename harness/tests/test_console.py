@@ -202,6 +202,24 @@ def test_a_death_on_another_console() -> None:
         it.expect("login: ")
 
 
+def test_a_text_on_any_console() -> None:
+    machine, _ = scripted(b"hello", b"debug|to you, ", b"debug|too\n", b"bye", b"debug|Kernel panic - not syncing: z\n")
+    first = machine.console("serial0", deaths=[PANIC])
+    other = machine.console("debug", deaths=[PANIC])
+    assert first.expect_anywhere([other], "you, (to)o") is other
+    assert (other.before, other.after, other.match[1], first.match_index) == ("to ", "you, too", "to", None)
+    assert first.expect_anywhere([other], "bye") is first
+    assert (first.before, other.match_index) == ("hello", None)
+    with pytest.raises(GuestDied, match=r"^panic: z \(on debug\)$"):
+        first.expect_anywhere([other], "never")
+    machine, _ = scripted(b"hello", ends=True)
+    with pytest.raises(MachineEnded, match="while 'never' was awaited; its last line is 'hello'"):
+        machine.console("serial0").expect_anywhere([machine.console("debug")], "never")
+    machine, _ = scripted(b"hello")
+    with pytest.raises(LimitSpent, match="1 guest seconds are spent while 'never' was awaited"):
+        machine.console("serial0").expect_anywhere([machine.console("debug")], "never", 1.0)
+
+
 def test_a_line_that_never_ends_counts_when_it_stands_still() -> None:
     it = console(b"Kernel panic - not syncing: cu", b"t off", deaths=[PANIC])
     with pytest.raises(GuestDied, match="panic: cut off"):

@@ -27,6 +27,7 @@ Run = Callable[..., tuple[int, list[str], str]]
 def guest(tmp_path: Path, server: "Server", monkeypatch: pytest.MonkeyPatch) -> Guest:
     server.files["/kernel"] = KERNEL
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BRINGUP_GUESTS", str(tmp_path / "guests"))
     monkeypatch.setenv("BRINGUP_MEDIA", str(tmp_path / "mine"))
     monkeypatch.delenv("BRINGUP_OFFLINE", raising=False)
     (tmp_path / "mine").mkdir()

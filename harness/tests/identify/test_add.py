@@ -1,0 +1,128 @@
+"""`bringup guests add`: a file that loads, and a boot that ends with 0 when the text comes."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+
+from bringup.guests import loader
+from bringup.harness.cli import main
+from bringup.harness.identify.propose import name_for
+
+from . import images
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's guests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("BRINGUP_GUESTS", raising=False)
+    return tmp_path / "config" / "bringup" / "guests"
+
+
+def add(folder: Path, content: bytes, *words: str, name: str = "My Image.img") -> int:
+    (folder / name).write_bytes(content)
+    try:
+        return main(["guests", "add", str(folder / name), *words])
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+def test_a_floppy_becomes_a_guest(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add(tmp_path, images.fat(1440, "KERNEL.SYS", text=b"FreeDOS")) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"my-image: {own}/my-image.toml"
+    guest = loader.load("my-image")
+    about = guest.definition
+    assert (guest.family, about.architecture.value, about.machine.memory) == ("dos", "i8086", "64M")
+    assert [(drive.kind.value, drive.media) for drive in about.machine.drives] == [("floppy", "image")]
+    assert [console.channel for console in about.console.values()] == ["screen", "serial0"]
+    assert [(rung.id, rung.console) for rung in about.ladder] == [("up", "any")]
+    assert guest.text.startswith("# Proposed by `bringup guests add` from what it found:\n# - floppy of 1.44 MB\n")
+    assert main(["guests"]) == 0
+    listed = capsys.readouterr().out
+    assert "your own\n  my-image" in listed
+    assert main(["guests", "my-image"]) == 0
+    assert f"file {tmp_path}/My Image.img" in capsys.readouterr().out
+
+
+def test_other_proposals(tmp_path: Path) -> None:
+    packed = gzip.compress(images.elf(b"GNU Mach"))
+    assert add(tmp_path, packed, "--name", "mach", "--expect", "GNU 'Mach'") == 0
+    mach = loader.load("mach").definition
+    assert (mach.machine.kernel, mach.machine.append, sorted(mach.media)) == (
+        "kernel", "console=com0", ["image", "kernel"],
+    )  # fmt: skip
+    assert mach.ladder[0].pattern == "GNU 'Mach'"
+    assert add(tmp_path, images.elf(b"Plan 9"), "--name", "nine") == 0
+    assert loader.load("nine").definition.machine.modules == ("plan9ini",)
+    assert add(tmp_path, images.bzimage(b"6.1"), "--name", "penguin", "--seconds", "7") == 0
+    penguin = loader.load("penguin").definition
+    assert (penguin.machine.boot, penguin.limit.guest, penguin.architecture.value) == ("linux", 7, "x86_64")
+    assert add(tmp_path, images.qcow2(images.disk((0xA6, b""))), "--name", "puffy") == 0
+    (drive,) = loader.load("puffy").definition.machine.drives
+    assert (drive.kind.value, drive.format) == ("disk", "qcow2")
+
+
+def test_a_vmm_without_a_screen_has_the_bios_draw_on_com1(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "vmms" / "qemu.toml").read_text()
+    vmm = tmp_path / "blind.toml"
+    vmm.write_text(text.replace('name = "qemu"', 'name = "blind"').replace("screen = true\n", ""))
+    assert add(tmp_path, images.fat(1440), "--vmm", str(vmm)) == 0
+    about = loader.load("my-image").definition
+    assert about.machine.bios_serial
+    assert list(about.console) == ["serial"]
+
+
+def test_what_is_there_stays(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add(tmp_path, images.fat(1440)) == 0
+    assert add(tmp_path, images.fat(1440)) == 0  # the same
+    before = (own / "my-image.toml").read_text()
+    assert add(tmp_path, images.fat(720)) == 1
+    assert "my-image.toml: is there already: --force replaces it" in capsys.readouterr().err
+    assert (own / "my-image.toml").read_text() == before
+    assert add(tmp_path, images.fat(720), "--force") == 0
+    assert (own / "my-image.toml").read_text() != before
+    assert [path.name for path in own.iterdir()] == ["my-image.toml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "status", "message"),
+    [
+        (b"text", [], 1, "bringup: .*My Image.img: is no kernel, no CD"),
+        (images.fat(1440), ["--name", "9front"], 1, "bringup: '9front' is the name of a guest that ships"),
+        (images.fat(1440), ["--name", "A B"], 2, "bringup guests add: argument --name: 'A B' is not of small"),
+        (images.fat(1440), ["--expect", ".*"], 1, r"bringup: --expect: the pattern '\.\*' matches texts of any length"),
+        (images.fat(1440), ["--expect", "("], 1, r"bringup: --expect: the pattern '\(' does not compile"),
+        (images.fat(1440), ["--seconds", "0"], 2, "argument --seconds: '0' is not a number of seconds"),
+        (images.fat(1440), ["--memory", "1G"], 2, "bringup guests add: unrecognized arguments: --memory 1G"),
+        (images.fat(1440), ["--boot", "--colour"], 2, "bringup guests add --boot: unrecognized arguments: --colour"),
+        (images.fat(1440), ["--vmm", "amiga"], 2, "argument --vmm: VMM 'amiga' is not known"),
+    ],
+)
+def test_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: list[str], status: int, message: str
+) -> None:
+    assert add(tmp_path, content, *words) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+
+
+def test_it_boots_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = images.kernel("a kernel of ours is up")
+    assert add(tmp_path, image, "--boot", "--expect", "of o.rs", "--memory", "64M", name="ours.elf") == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith("ours on bringup: 1 of 1 rungs (expected)")
+    assert add(tmp_path, image, "--boot", "--expect", "never", "--seconds", "0.1", "--force", name="ours.elf") == 1
+    assert "stuck (guest): stuck before 'expected'" in capfd.readouterr().out
+
+
+def test_names() -> None:
+    names = ["FreeDOS 1.3 (Live).iso", "gnumach-1.8-486.gz", "memtest86+x64.bin", "a.img.gz", "...", "vmlinuz"]
+    assert [name_for(Path(name)) for name in names] == [
+        "freedos-1.3-live", "gnumach-1.8-486", "memtest86+x64", "a", "image", "vmlinuz",
+    ]  # fmt: skip

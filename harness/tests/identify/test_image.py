@@ -1,0 +1,186 @@
+"""What an image is: by signatures, root folders, labels, texts; and what is none is said in one line."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bringup.guests import loader
+from bringup.guests.bounded import width
+from bringup.harness.identify.image import Identified, IdentifyError, Start, identify
+from bringup.harness.identify.systems import Signs, recognise, systems
+
+from . import images
+
+NTFS = images.at(512, x3=b"NTFS    ", x100=b"BOOTMGR is missing", x1FE=images.SIGNATURE)
+EXT = images.at(4096, x438=b"\x53\xef", x478=b"rootfs")
+
+
+def seen(folder: Path, content: bytes) -> Identified:
+    path = folder / "image"
+    path.write_bytes(content)
+    return identify(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "start", "system", "facts"),
+    [
+        (images.fat(1440, "KERNEL.SYS", label="FREEDOS", text=b"FreeDOS"), Start.FLOPPY, "FreeDOS",
+         ("floppy of 1.44 MB", "FAT12, label 'FREEDOS'", "FreeDOS: text 'FreeDOS', file KERNEL.SYS, label 'FREEDOS'")),
+        (images.fat(720, "IO.SYS", "MSDOS.SYS", oem=b"MSDOS5.0"), Start.FLOPPY, "DOS",
+         ("floppy of 720 kB", "FAT12", "DOS: text 'MSDOS5.', text 'IO      SYS', file IO.SYS, file MSDOS.SYS")),
+        (images.fat(360), Start.FLOPPY, None, ("floppy of 360 kB", "FAT12")),
+        (bytes(160 << 10), Start.FLOPPY, None,
+         ("floppy of 160 kB", "its boot sector has no signature: a BIOS may refuse it")),
+        (images.at(1440 << 10, x3=b"OpenBSD", x1FE=images.SIGNATURE, x200=b"\x57\x45\x56\x82"), Start.FLOPPY, "OpenBSD",
+         ("floppy of 1.44 MB", "BSD disklabel", "OpenBSD: text 'OpenBSD'")),
+        (images.disk((0x07, NTFS)), Start.DISK, "Windows",
+         ("disk of 1 MiB", "partition 1: type 07h (NTFS or exFAT), active", "NTFS",
+          "Windows: text 'BOOTMGR', partition type 07h")),
+        (images.disk((0x0C, images.fat32("NTLDR", "FREELDR.SYS", "FREELDR.INI"))), Start.DISK, "ReactOS",
+         ("disk of 1 MiB", "partition 1: type 0Ch (FAT32), active", "FAT32",
+          "ReactOS: file FREELDR.INI, file FREELDR.SYS")),
+        (images.disk((0x83, EXT), (0xA5, b""), code=b"GRUB "), Start.DISK, "GRUB",
+         ("disk of 1 MiB", "partition 1: type 83h (Linux), active", "partition 2: type A5h (FreeBSD)",
+          "ext2/3/4, label 'rootfs'", "GRUB: text 'GRUB'")),
+        (images.disk((0xEB, images.at(1024, x220=b"1SFB"))), Start.DISK, "Haiku",
+         ("disk of 1 MiB", "partition 1: type EBh (BeOS or Haiku), active", "BFS", "Haiku: partition type EBh")),
+        (images.disk((0x4F, b"")), Start.DISK, "QNX",
+         ("disk of 1 MiB", "partition 1: type 4Fh (QNX 4), active", "QNX: partition type 4Fh")),
+        (images.disk((0xA9, images.at(70000, x255C=b"\x54\x19\x01\x00"))), Start.DISK, "NetBSD",
+         ("disk of 1 MiB", "partition 1: type A9h (NetBSD), active", "UFS1", "NetBSD: partition type A9h")),
+        (images.disk(code=b"???"), Start.DISK, None, ("disk of 1 MiB",)),
+        (images.bzimage(b"6.1.0-9-amd64 (builder)"), Start.LINUX, "Linux",
+         ("Linux boot protocol 2.12, 64 bits: 6.1.0-9-amd64 (builder)", "Linux: text 'Linux version'")),
+        (images.bzimage(b"Memtest86+ v6.10\x1b", wide=False), Start.LINUX, "Memtest86+",
+         ("Linux boot protocol 2.12, 32 bits: Memtest86+ v6.10?", "Memtest86+: text 'Memtest86+'")),
+        (images.elf(b"GNU Mach 1.8"), Start.MULTIBOOT, "GNU Mach",
+         ("multiboot kernel, ELF of 32 bits", "GNU Mach: text 'GNU Mach'")),
+        (images.elf(b"(XEN) Xen version", 64), Start.MULTIBOOT, "Xen",
+         ("multiboot kernel, ELF of 64 bits", "Xen: text '(XEN)', text 'Xen version'")),
+        (images.kernel("hello"), Start.MULTIBOOT, None, ("multiboot kernel",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_an_image(tmp_path: Path, content: bytes, start: Start, system: str | None, facts: tuple[str, ...]) -> None:
+    found = seen(tmp_path, content)
+    assert (found.start, found.system and found.system.title, found.facts) == (start, system, facts)
+    assert (found.format, found.packed) == ("raw", False)
+
+
+def test_a_cd(tmp_path: Path) -> None:
+    (tmp_path / "loader").write_bytes(b"ISOLINUX 6.04".ljust(4096))
+    (tmp_path / "floppy").write_bytes(images.fat(1440, "KERNEL.SYS", label="BOOT"))
+    inputs = {role: tmp_path / role for role in ("loader", "floppy")}
+    found = seen(tmp_path, images.made("iso", inputs, boot="loader", label="DEBIAN_12"))
+    assert found.start is Start.CDROM
+    assert found.facts == (
+        "CD (ISO 9660), volume 'DEBIAN_12'",
+        "El Torito: no emulation, 4096 bytes",
+        "Linux: text 'ISOLINUX', label 'DEBIAN_12'",
+    )
+    found = seen(tmp_path, images.made("iso", inputs, boot="floppy", emulation="floppy"))
+    assert found.facts[1:] == ("El Torito: floppy 1440k, 1474560 bytes", "FreeDOS: file KERNEL.SYS")
+
+
+def test_a_qcow2_disk(tmp_path: Path) -> None:
+    found = seen(tmp_path, images.qcow2(images.disk((0xA6, b""))))
+    assert (found.start, found.format) == (Start.DISK, "qcow2")
+    assert found.facts == (
+        "disk of 1 MiB, qcow2",
+        "partition 1: type A6h (OpenBSD), active",
+        "OpenBSD: partition type A6h",
+    )
+
+
+def test_a_packed_kernel(tmp_path: Path) -> None:
+    found = seen(tmp_path, gzip.compress(images.elf(b"NetBSD 10.0")))
+    assert (found.start, found.packed) == (Start.MULTIBOOT, True)
+    assert found.facts == ("packed with gzip", "multiboot kernel, ELF of 32 bits", "NetBSD: text 'NetBSD'")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"text\n" * 500, r"is no kernel, no CD and no floppy, and has no boot sector \(55h AAh at 1FEh\)"),
+        (gzip.compress(b"text", mtime=0), "is compressed by gzip, and no kernel: unpack it first"),
+        (b"\x1f\x8b\x08" + b"\xff" * 40, "is a damaged gzip file"),
+        (b"\xfd7zXZ\0" + bytes(600), "is compressed by xz: unpack it first"),
+        (b"KDMV" + bytes(600), "is a VMDK image: convert it first"),
+        (b"QFI\xfb" + bytes(20), "image: truncated|qcow2|header|ends"),
+        (images.at(1 << 16, x8000=b"\1CD001\1", x8800=b"\xffCD001\1"), "CD that no BIOS starts from"),
+        (images.at(34816, x8000=b"\1CD001\1"), "truncated: the list of volume descriptors has no end"),
+    ],
+)
+def test_what_nothing_is_started_from(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(IdentifyError, match=rf"^{tmp_path}/image.*({message})"):
+        seen(tmp_path, content)
+
+
+def test_a_cd_whose_catalog_lies_outside(tmp_path: Path) -> None:
+    (tmp_path / "loader").write_bytes(bytes(4096))
+    content = bytearray(images.made("iso", {"loader": tmp_path / "loader"}, boot="loader"))
+    content[17 * 2048 + 0x47 : 17 * 2048 + 0x4B] = b"\xff\xff\xff\x7f"
+    with pytest.raises(IdentifyError, match="the boot catalog's sector 2147483647 lies outside of the image"):
+        seen(tmp_path, bytes(content))
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name, message in (
+        ("none", "no such file"),
+        ("", "is neither a file nor a disk|is a directory"),
+        ("fifo", "neither a file"),
+    ):
+        with pytest.raises(IdentifyError, match=f"(?i){message}"):
+            identify(tmp_path / name)
+
+
+PIECES = st.sampled_from(
+    [
+        b"QFI\xfb\0\0\0\2",
+        b"CD001",
+        b"EL TORITO SPECIFICATION",
+        b"\x55\xaa",
+        b"HdrS",
+        b"\x7fELF",
+        b"NTFS    ",
+        b"\x02\xb0\xad\x1b",
+    ]
+)
+OFFSETS = st.sampled_from([0, 3, 11, 0x1BE, 0x1FE, 0x202, 0x236, 512, 1024, 0x8000, 0x8001, 0x8800, 0x8801, 0x8807])
+
+
+@given(
+    st.sampled_from([4096, 65536, 160 << 10, 1440 << 10]),
+    st.lists(st.tuples(OFFSETS, PIECES | st.binary(max_size=64)), max_size=8),
+)
+def test_damaged_images_end_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, size: int, pieces: list[tuple[int, bytes]]
+) -> None:
+    content = bytearray(size)
+    for offset, piece in pieces:
+        content[offset : offset + len(piece)] = piece
+    path = tmp_path_factory.mktemp("damaged") / "image"
+    path.write_bytes(content)
+    try:
+        found = identify(path)
+    except IdentifyError as error:
+        assert "\n" not in str(error)
+    else:
+        assert found.facts
+
+
+def test_the_table_of_systems() -> None:
+    for system in systems():
+        assert system.family is None or system.family in loader.families()
+        assert system.evidence is None or width(system.evidence)
+        alone = recognise(Signs(started=tuple(text.encode() for text in system.texts)))
+        assert alone is not None and alone[0] is system, system.title
+    assert recognise(Signs(labels=("DATA",), names=frozenset({"README.TXT"}))) is None
