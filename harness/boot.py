@@ -27,7 +27,7 @@ from bringup.harness.arguments import (
 )
 from bringup.harness.attempt import Attempt, Overrides, attached, describe, machine_settings
 from bringup.harness.climb import Fell, rungs_until
-from bringup.harness.display import Display
+from bringup.harness.display import Display, shown
 from bringup.harness.errors import HarnessError
 from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
@@ -124,8 +124,8 @@ def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Se
             attempt.boot()
             title = f"{attempt.guest.name} on {attempt.vmm.name}"
             display = Display(title, rungs, attempt.moment, attempt.began, *files)
-            for console in attempt.consoles.values():
-                console.logfile_read = display
+            for channel, console in shown(attempt.consoles).items():
+                console.logfile_read = display.window(channel, console.screen)
             with display:
                 attempt.climb(until, display.reached)
     except Fell:

@@ -1,26 +1,66 @@
-"""A boot on the user's terminal: what the guest says scrolls by, its rungs stand below it.
+"""A boot on the user's terminal: what the guest says scrolls by, its rungs stand below it. Once a guest draws on a
+screen, that stands there in place of what scrolls.
 
-Off a terminal the guest's text is written as it comes, and a line for each rung goes to standard error.
+Off a terminal the guest's text is written as it comes, a screen at each rung and at the end, and a line for each rung
+goes to standard error.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TextIO
+from typing import NamedTuple, Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
 from bringup.guests.definition import Rung
+from bringup.harness.console.console import Console as GuestConsole
 from bringup.harness.limits import SECOND, Moment
 
 REFRESH = 8
 """Times a second that the rungs are drawn anew."""
+
+
+class Drawn(Protocol):
+    """A console's screen."""
+
+    draws: bool
+    """Is there a picture on it, and not lines?"""
+
+    def text(self) -> str:
+        """Its lines from the top."""
+
+
+class Window(NamedTuple):
+    """Where one channel's text goes on a display: a console's logfile, to which it writes what it reads."""
+
+    display: Display
+    channel: str
+    screen: Drawn | None
+
+    def write(self, text: str) -> None:
+        """Text that the guest has said; its screen, if it has one, is up to date."""
+        if self.screen is not None and self.screen.draws:
+            self.display.draw(self.channel, self.screen)
+        else:
+            self.display.say(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+def shown(consoles: Mapping[str, GuestConsole]) -> dict[str, GuestConsole]:
+    """By channel, the console that is shown of it: one that has a screen before others."""
+    found: dict[str, GuestConsole] = {}
+    for console in sorted(consoles.values(), key=lambda console: console.screen is None):
+        found.setdefault(console.channel, console)
+    return found
 
 
 class Display:
@@ -39,6 +79,11 @@ class Display:
         self._held: list[str] = []
         """Lines of rungs that wait for the end of the guest's."""
         self._began = began
+        self._screen: tuple[str, Drawn] | None = None
+        """What was drawn last, and on which channel."""
+        self._picture = ""
+        """Its text as it was when it was looked at."""
+        self._looked = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -51,6 +96,7 @@ class Display:
     ) -> None:
         if self._line:
             self.say("\n")
+        self._show()
         self._tell()
         if self._live:
             self._live.__exit__(kind, error, trace)
@@ -71,16 +117,41 @@ class Display:
         for line in lines:
             self._console.print(Text(line), soft_wrap=True)
 
-    def write(self, text: str) -> None:
-        """`say`: a console's logfile is written to."""
-        self.say(text)
+    def window(self, channel: str, screen: Drawn | None) -> Window:
+        """For what comes on a channel."""
+        return Window(self, channel, screen)
 
-    def flush(self) -> None:
-        """Nothing waits."""
+    def draw(self, channel: str, screen: Drawn) -> None:
+        """The guest has drawn on its screen."""
+        if self._screen is None and self._line:
+            self.say("\n")
+        self._screen = channel, screen
+        if self._live and time.monotonic() - self._looked > 1 / REFRESH:
+            self._look()
+
+    def _look(self) -> bool:
+        """Takes the screen as it is now; False: it is as it was."""
+        self._looked = time.monotonic()
+        if self._screen is None:
+            return False
+        before, self._picture = self._picture, self._screen[1].text()
+        return self._picture != before
+
+    def _show(self) -> None:
+        """A screen that is new, where it does not stand on the terminal, and in the files."""
+        if not self._look() or self._screen is None:
+            return
+        text = f"---- {self._screen[0]} shows\n{self._picture.rstrip()}\n----\n"
+        for file in self._files:
+            file.write(text)
+            file.flush()
+        if not self._live:
+            self._write(text)
 
     def reached(self, rung: Rung, index: int, moment: Moment) -> None:
         """A rung is reached."""
         self._marks.append(_position(moment, self._began))
+        self._show()
         if not self._live:
             self._held.append(f"[{index + 1}/{len(self._rungs)}] {rung.id}: {self._marks[-1]}")
             if not (self._line and _one_file(sys.stdout, sys.stderr)):  # the guest's line stays whole
@@ -99,16 +170,42 @@ class Display:
         self._held.clear()
 
     def _draw(self) -> Text:
-        text = Text(self._line + "\n" if self._line else "", overflow="ellipsis", no_wrap=True)
-        text.append(f"{escape(self._title)}  {_position(self._moment(), self._began)}\n", style="bold")
+        width, height = self._console.size
+        text = Text()
+        for line in _fitting(self._picture, height - len(self._rungs) - 3) or ([self._line] if self._line else []):
+            text.append(line if len(line) <= width else f"{line[: width - 1]}…")
+            text.append("\n")
+        text.append(_row(f"{self._title}  ", _position(self._moment(), self._began), width), style="bold")
         for index, rung in enumerate(self._rungs):
             if index < len(self._marks):
-                text.append(f"  ✓ {rung.id:<13} {self._marks[index]}\n", style="green")
+                text.append(_row(f"  ✓ {rung.id:<13} ", self._marks[index], width), style="green")
             elif index == len(self._marks):
                 text.append(f"  … {rung.id}\n", style="yellow")
             else:
                 text.append(f"    {rung.id}\n", style="dim")
         return text
+
+
+def _fitting(picture: str, rows: int) -> list[str]:
+    """The rows of a screen for so many of the terminal: all, or without the blank ones, or the first of those."""
+    lines = picture.rstrip().split("\n") if picture.strip() else []
+    if len(lines) > rows:
+        lines = [line for line in lines if line.strip()]
+    return lines[: max(rows, 1)]
+
+
+def _row(head: str, position: str, width: int) -> str:
+    """A rung and where it was reached, on a line of its own where the terminal is too narrow for both: no figure is
+    cut."""
+    if len(head) + len(position) < width:
+        return f"{head}{position}\n"
+    lines = [head.rstrip()]
+    for part in re.split(r" {2,}", position.strip()):
+        if len(lines) == 1 or len(lines[-1]) + 2 + len(part) >= width:
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f"  {part}"
+    return "\n".join(lines) + "\n"
 
 
 def _one_file(one: TextIO, other: TextIO) -> bool:

@@ -132,13 +132,13 @@ class Console(_Base):  # type: ignore[misc]
 
     def _arrive(self, data: bytes, moment: Moment) -> None:
         self._arrived = True
+        if self.screen is not None:
+            self.screen.feed(data)
         text = self._plain.feed(data)
         if text:
             self._scroll.append(text)
             self.deaths.feed(text)
             self._log(text, "read")
-        if self.screen is not None:
-            self.screen.feed(data)
 
     def _answer(self, data: bytes) -> None:
         """What a terminal answers by itself (ESC[6n, ESC[c)."""

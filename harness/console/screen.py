@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,10 @@ _STRING = re.compile(rb"\x1b[\]PX^_][^\x07\x1b]{0,256}(?:\x07|\x1b\\)")
 _LONG = re.compile(rb"\x1b\[[0-?]{64,}|\x1b[\]PX^_]")
 _PARTS = re.compile(rb"\x1b?[^\x1b]+|\x1b")
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]{0,64}|[\]PX^_][^\x07\x1b]{0,256}\x1b?)?\Z")
+
+
+_PLACING = re.compile(rb"\x1b\[[0-9;]{0,16}[ABCDEFGHJdf]")
+"""Sequences that move the cursor, or clear the screen: what uses them is no line printer."""
 
 
 class _Answering(pyte.Screen):
@@ -44,11 +49,19 @@ class Screen:
     def __init__(self, answer: Callable[[bytes], None]) -> None:
         """`answer` is given what the terminal sends by itself: ESC[6n and ESC[c ask for that."""
         self._screen = _Answering(answer)
-        self._stream = pyte.ByteStream(self._screen)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stream = self._begin()
+        self.draws = False
+        """The guest has moved the cursor about: what it says is a picture, not lines."""
         self._held = b""
         self._lines = [""] * LINES
         self.confused = 0
         """How often the guest sent what no terminal takes."""
+
+    def _begin(self) -> pyte.Stream:
+        stream = pyte.Stream(self._screen)
+        stream.use_utf8 = False  # else it ignores the VT100's line-drawing characters; what is UTF-8 we decode
+        return stream
 
     def feed(self, data: bytes) -> None:
         """More of the guest's output."""
@@ -57,12 +70,13 @@ class Screen:
         unfinished = _UNFINISHED.search(data)
         if unfinished is not None:
             data, self._held = data[: unfinished.start()], unfinished[0]
+        self.draws = self.draws or _PLACING.search(data) is not None
         for part in _PARTS.findall(_LONG.sub(b"", data)):
             try:
-                self._stream.feed(part)
+                self._stream.feed(self._decoder.decode(part))
             except Exception:  # whatever pyte makes of nonsense: this sequence is lost, and it goes on
                 self.confused += 1
-                self._stream = pyte.ByteStream(self._screen)
+                self._stream = self._begin()
 
     def text(self) -> str:
         """Its lines from the top, without the blanks at their ends."""

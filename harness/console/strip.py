@@ -72,6 +72,8 @@ class Strip:
 class ScreenView:
     """A machine's screen as a console looks at it: the counterpart of a terminal's `Screen`."""
 
+    draws = True
+
     def __init__(self, strip: Strip) -> None:
         self._strip = strip
 
