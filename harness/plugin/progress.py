@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bringup.harness.plugin import options
+
 if TYPE_CHECKING:
     from bringup.guests.definition import Rung
     from bringup.harness.attempt import Attempt
@@ -40,6 +42,8 @@ class Progress:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Shows a rung."""
+        if run := self._config.stash.get(options.RUN, None):
+            run.follow()
         message = getattr(getattr(report, "context", None), "msg", None)  # of a subtest
         if not isinstance(message, str) or not message.startswith(PREFIX) or not report.passed:
             return

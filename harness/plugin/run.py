@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -58,9 +57,19 @@ class PluginRun:
     def for_worker(self) -> dict[str, Any]:
         """What a worker is told, in types that xdist can send."""
         if not options.concerns_us(self.config):
-            return {"folder": str(self.folder)}
-        capacity = (self.capacity.cpus, self.capacity.memory)
-        return {"folder": str(self.folder), "capacity": capacity, "durations": dict(self.durations)}
+            return {"folder": str(self.folder), "command": self.command}
+        return {
+            "folder": str(self.folder),
+            "command": self.command,
+            "capacity": (self.capacity.cpus, self.capacity.memory),
+            "durations": dict(self.durations),
+        }
+
+    @property
+    def command(self) -> list[str]:
+        """What the user started."""
+        known: list[str] | None = self.told.get("command")
+        return known or ["pytest", *map(str, self.config.invocation_params.args)]
 
     @cached_property
     def capacity(self) -> Capacity:
@@ -96,6 +105,11 @@ class PluginRun:
         """Has any process of the run made an attempt?"""
         return self.folder.is_dir()
 
+    def follow(self) -> None:
+        """Begins the session of a process whose workers have begun theirs: the run's own record is its."""
+        if self.session is None and self.begun:
+            self.begin()
+
     def begin(self) -> Session:
         """The session of this process, begun when it is first asked for."""
         from bringup.harness.schedule.tokens import Places
@@ -105,7 +119,7 @@ class PluginRun:
             os.environ[MARK] = self.folder.name
             self.session = Session(
                 self.folder,
-                command=tuple(sys.argv) if self.is_controller else (),
+                command=tuple(self.command),
                 worker=self.worker,
                 seed=options.get(self.config, "seed"),
                 keep_on_failure=self._announce if options.get(self.config, "keep-on-failure") else None,
@@ -126,14 +140,16 @@ class PluginRun:
         with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
             print(f"\nkept: {line}", flush=True)
 
-    def finish(self, session: pytest.Session, status: int) -> None:
+    def finish(self, session: pytest.Session) -> None:
         """This process's tests are over: nothing of them may be left."""
         from bringup.harness.plugin import leaks
 
-        self.status = int(status)
         self.shared.close()
         if self.is_controller and self.begun:
             leaks.check(session, self)
+        self.status = int(session.exitstatus)
+        if not self.is_controller:  # which does not wait for more
+            self.close()
 
     def close(self) -> None:
         """Ends the records."""

@@ -18,7 +18,7 @@ import pytest
 
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.plugin.leaks import processes
-from bringup.harness.records.schema import End, MachineStarted, Record, Run, Start
+from bringup.harness.records.schema import End, Finish, MachineStarted, Record, Run, Start
 from bringup.harness.records.writer import read_run
 
 TEST = """\
@@ -64,6 +64,11 @@ def records(kind: type[Record]) -> list[Record]:
     return [record for record in (read_run(folder) if folder.exists() else ()) if isinstance(record, kind)]
 
 
+def finished() -> list[tuple[int, bool]]:
+    """Status, and whether it was interrupted, of each process that has finished its records."""
+    return [(one.status, one.interrupted) for one in records(Finish) if isinstance(one, Finish)]
+
+
 def row(output: str, guest: str = "tiny") -> str:
     """The guest's row of the table that closes a run."""
     table = output.partition("guests on VMMs")[2]
@@ -92,6 +97,11 @@ def test_a_guest_climbs(workers: str) -> None:
     assert (start.history, end.outcome, end.depth) == ("boot/tiny/ladder/fake", Outcome.PASSED, 3)
     properties = {one.get("name"): one.get("value") for one in ElementTree.parse("junit.xml").iter("property")}
     assert (properties["guest"], properties["depth"], properties["outcome"]) == ("tiny", "3/3", "passed")
+    begun = {one.worker: one.command for one in records(Run) if isinstance(one, Run)}
+    assert "run" in begun and len(begun) == (1 if workers == "0" else 2)
+    for asked in begun.values():
+        assert asked == ("pytest", *ARGUMENTS, "-n", workers, "--junitxml=junit.xml")
+    assert finished() == [(0, False)] * len(begun)
 
 
 @pytest.mark.usefixtures("project")
@@ -305,6 +315,7 @@ def test_a_run_that_leaves_something_behind_fails(workers: str) -> None:
         os.kill(int(Path("pid").read_text()), signal.SIGKILL)
     assert done.returncode == 1 and "1 passed" in done.stdout
     assert re.search(r"^left behind: process \d+: sleep 300$", done.stdout, re.MULTILINE)
+    assert (1, False) in finished()
 
 
 def test_a_project_without_guests_sees_nothing(here: Path) -> None:
@@ -418,6 +429,7 @@ def test_one_interrupt_ends_cleanly_and_reports(workers: str) -> None:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert "unfinished" in row(output)
+    assert (2, True) in finished()
     gone()
 
 
