@@ -50,7 +50,7 @@ def write(
         parts[f"console-{name}.raw"] = console.raw.bytes
         parts[f"console-{name}.txt"] = lambda console=console: rendered(console)  # type: ignore[misc]
     if machine is not None:
-        parts["transcript.txt"] = lambda: transcript(machine.logs)
+        parts["transcript.txt"] = lambda: transcript(machine.logs, machine.began)
         parts["vmm.log"] = machine.said
         parts["vmm.toml"] = lambda: machine.vmm.text
         parts["command.txt"] = lambda: shlex.join(machine.command) + "\n"
@@ -70,7 +70,7 @@ def write_screens(folder: Path, machine: Machine) -> list[str]:
     cannot be made."""
     folder.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    _part(folder / "screens.txt", machine.screens.text, problems)
+    _part(folder / "screens.txt", lambda: machine.screens.text(machine.began), problems)
     machine.screendump(folder / "screen.png", INSPECTION)
     return problems
 
@@ -80,14 +80,15 @@ def rendered(console: Console) -> str:
     return console.text if console.screen is not None else PlainText().feed(console.raw.bytes())
 
 
-def transcript(logs: Mapping[str, Log]) -> str:
-    """What all channels said, a line at a time: guest seconds (host seconds where the VMM has no other), instructions
-    where it counts, channel, text."""
-    lines = sorted((line for channel, log in logs.items() for line in _lines(channel, log)), key=lambda line: line[0])
+def transcript(logs: Mapping[str, Log], began: float) -> str:
+    """What all channels said, a line at a time: guest seconds (host seconds since the machine began to start, where the
+    VMM has no other), instructions where it counts, channel, text."""
+    pieces = (line for channel, log in logs.items() for line in _lines(channel, log, began))
+    lines = sorted(pieces, key=lambda line: line[0])
     return "".join(f"{text}\n" for _, text in lines)
 
 
-def _lines(channel: str, log: Log) -> Iterator[tuple[tuple[float, float], str]]:
+def _lines(channel: str, log: Log, since: float) -> Iterator[tuple[tuple[float, float], str]]:
     plain, line, began = PlainText(), "", (0.0, 0.0)
     for piece in log.pieces():
         if piece.moment is None:
@@ -95,11 +96,11 @@ def _lines(channel: str, log: Log) -> Iterator[tuple[tuple[float, float], str]]:
             continue
         first, *rest = plain.feed(piece.data).split("\n")
         if not line:
-            began, where = _order(piece.moment), _where(piece.moment)
+            began, where = _order(piece.moment), _where(piece.moment, since)
         line += first
         for text in rest:
             yield began, f"{where} [{channel}] {line}"
-            line, began, where = text, _order(piece.moment), _where(piece.moment)
+            line, began, where = text, _order(piece.moment), _where(piece.moment, since)
     if line:
         yield began, f"{where} [{channel}] {line}"
 
@@ -108,8 +109,8 @@ def _order(moment: Moment) -> tuple[float, float]:
     return (moment.guest_ns or 0, moment.host)
 
 
-def _where(moment: Moment) -> str:
-    seconds = moment.host if moment.guest_ns is None else moment.guest_ns / SECOND
+def _where(moment: Moment, since: float) -> str:
+    seconds = moment.host - since if moment.guest_ns is None else moment.guest_ns / SECOND
     return f"{seconds:14.6f}" + ("" if moment.instructions is None else f" {moment.instructions:>14}")
 
 

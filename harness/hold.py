@@ -40,6 +40,7 @@ def hold(machine: Machine, console: Console, announce: Callable[[str], None]) ->
     with ExitStack() as stack:
         folder = SocketFolder()
         stack.callback(folder.close)
+        machine.entrust(folder.path)
         path = folder.path / "console"
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(path))

@@ -59,13 +59,14 @@ class Strip:
         """Screens of the middle that are not kept."""
         return self.size - len(self._head) - len(self._tail)
 
-    def text(self) -> str:
-        """All screens as text, one below the other, each under a line with its moment."""
+    def text(self, since: float = 0.0) -> str:
+        """All screens as text, one below the other, each under a line with its moment; host seconds count from
+        `since`."""
         parts = []
         for number, (moment, screen) in enumerate(self):
             if number == len(self._head) and self.left_out:
                 parts.append(f"({self.left_out} screens are left out)\n")
-            parts.append(f"{_heading(moment, screen)}\n{screen.text.rstrip()}\n\n")
+            parts.append(f"{_heading(moment, screen, since)}\n{screen.text.rstrip()}\n\n")
         return "".join(parts)
 
 
@@ -90,8 +91,8 @@ class ScreenView:
         return self._strip.last.cursor or (0, 0)
 
 
-def _heading(moment: Moment, screen: TextScreen) -> str:
-    seconds = moment.host if moment.guest_ns is None else moment.guest_ns / SECOND
+def _heading(moment: Moment, screen: TextScreen, since: float) -> str:
+    seconds = moment.host - since if moment.guest_ns is None else moment.guest_ns / SECOND
     count = "" if moment.instructions is None else f" {moment.instructions} instructions"
     what = {Mode.OFF: "off", Mode.GRAPHICS: "graphics", Mode.TEXT: f"{screen.columns}x{screen.rows}"}[screen.mode]
     cursor = f", cursor at row {screen.cursor[0]}, column {screen.cursor[1]}" if screen.cursor else ""

@@ -7,9 +7,10 @@ input and output, or null) and `folder` (or null). It is answered by `{"started"
     {"ask": "output"}                   -> {"output": TEXT}: what the VMM has said
     {"ask": "end", "patience": SECONDS}    SIGTERM, and SIGKILL after so long
                                         -> {"ended": STATUS, "cpu": SECONDS, "peak": BYTES, "output": TEXT}
+    {"ask": "remove", "folder": PATH}      another folder that goes with the VMM
 
-The last one comes in any case when the VMM has ended. When the driver is gone (end of its socket, or its process),
-everything ends at once. However it ends: no process that the VMM started is left, and the folder is removed.
+`ended` comes in any case when the VMM has ended. When the driver is gone (end of its socket, or its process),
+everything ends at once. However it ends: no process that the VMM started is left, and the folders are removed.
 
 Standard library only, and little of that: a keeper starts with each machine.
 """
@@ -59,20 +60,20 @@ class Keeper:
     def run(self) -> None:
         """From the order to the last report."""
         order = json.loads(self.driver.recv(PACKET))
-        self.folder = order["folder"]
+        self.folders = [folder for folder in (order["folder"],) if folder is not None]
         signal.signal(signal.SIGTERM, self.abandon)
         try:
             self.pid, self.output = self.start(order)
         except OSError as error:
             self.report({"failed": f"{order['command'][0]}: {error.strerror}"})
-            self.remove(self.folder)
+            self.remove_folders()
             return
         self.report({"started": self.pid})
         try:
             self.watch()
         finally:
             self.sweep()
-            self.remove(self.folder)
+            self.remove_folders()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.read_output()
         self.report(
@@ -190,6 +191,8 @@ class Keeper:
         elif request["ask"] == "end":
             os.kill(self.pid, signal.SIGTERM)
             self.kill_at = time.monotonic() + request["patience"]
+        elif request["ask"] == "remove":
+            self.folders.append(request["folder"])
 
     def read_output(self) -> bool:
         """Takes what the VMM has said since, within bounds; False at the end."""
@@ -237,10 +240,13 @@ class Keeper:
                 return
             time.sleep(SWEEP_SECONDS)
 
-    def remove(self, folder: "str | None") -> None:
+    def remove_folders(self) -> None:
+        """All that were entrusted to us."""
+        for folder in self.folders:
+            self.remove(folder)
+
+    def remove(self, folder: str) -> None:
         """A folder with what is in it."""
-        if folder is None:
-            return
         try:
             for entry in os.scandir(folder):
                 if entry.is_dir(follow_symlinks=False):

@@ -52,6 +52,8 @@ class Machine:
     ) -> None:
         """`start` makes one."""
         self.vmm, self.settings, self.command = vmm, settings, tuple(command)
+        self.began = time.monotonic()
+        """When it began to start, in host seconds of a `Moment`."""
         self.pid = kept.pid
         """Of the VMM's process."""
         self.ending: Ending | None = None
@@ -232,6 +234,10 @@ class Machine:
 
     # ---- the end ----
 
+    def entrust(self, folder: Path) -> None:
+        """A folder that is to go with the machine, however this process ends."""
+        self._kept.entrust(folder)
+
     def close(self) -> None:
         """Ends it, each means bounded in time: QMP's quit, the turns socket's end, SIGTERM, SIGKILL. Then everything
         is reaped and `ending` is known. A second call does nothing."""
@@ -273,7 +279,7 @@ def start(vmm: LoadedVmm, settings: Settings, *, scale: Scale, folder: Path | No
 
 
 def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None, stack: ExitStack) -> Machine:
-    definition = vmm.definition
+    definition, began = vmm.definition, time.monotonic()
     made: list[Path] = []
 
     def folder() -> Path:
@@ -328,6 +334,7 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
         control = Qmp(control_wire.take())
         stack.callback(control.close)
     machine = Machine(vmm, settings, command, kept, control, scale)
+    machine.began = began
     try:
         machine._link = _link(machine, kept, wires, control, deadline)
     except (TurnsError, QmpError) as error:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from standins import eventually
 
 from bringup.harness.cli import main
 from bringup.harness.records.schema import End
@@ -51,6 +52,22 @@ def test_a_kept_machine_can_be_attached_to_and_is_gone_at_last(here: Path) -> No
     assert not Path(found[1]).parent.exists()
     [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
     assert end.position is not None and f", {end.position.instructions:,} instructions, " in summary
+
+
+def test_kill_9_of_whoever_holds_a_machine_leaves_nothing(here: Path) -> None:
+    guest = Path("tiny.toml")
+    guest.write_text(guest.read_text().replace('text = "reboot: Power down"\nending = true', 'text = "never"'))
+    command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml", "--keep-on-failure"]
+    environment = {**os.environ, "FAKE": "deaf"}
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as boot:
+        assert boot.stderr is not None
+        kept = next(line for line in boot.stderr if line.startswith("kept: "))
+        folder = Path(kept.split()[3]).parent
+        assert folder.is_dir()
+        boot.kill()
+    assert eventually(lambda: not folder.exists())
 
 
 def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,9 +37,9 @@ def media() -> None:
 
 
 def count_of(summary: str) -> int:
-    match = re.search(r"5 of 5 rungs .*, (\d+) instructions, .*machine: power-off$", summary, re.MULTILINE)
+    match = re.search(r"5 of 5 rungs .*, ([\d,]+) instructions, .*machine: power-off$", summary, re.MULTILINE)
     assert match, summary
-    return int(match[1])
+    return int(match[1].replace(",", ""))
 
 
 @pytest.fixture(scope="session")
