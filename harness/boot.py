@@ -124,10 +124,15 @@ def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Se
             attempt.boot()
             title = f"{attempt.guest.name} on {attempt.vmm.name}"
             display = Display(title, rungs, attempt.moment, attempt.began, *files)
-            for channel, console in shown(attempt.consoles).items():
+            consoles = shown(attempt.consoles)
+            for channel, console in consoles.items():
                 console.logfile_read = display.window(channel, console.screen)
-            with display:
-                attempt.climb(until, display.reached)
+            try:
+                with display:
+                    attempt.climb(until, display.reached)
+            finally:
+                for console in consoles.values():
+                    console.logfile_read = None  # what a machine that is held says is for whoever attaches
     except Fell:
         pass  # the verdict says it
     except HarnessError:

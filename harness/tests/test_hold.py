@@ -47,7 +47,7 @@ def test_a_kept_machine_can_be_attached_to_and_is_gone_at_last(here: Path) -> No
         boot.send_signal(signal.SIGINT)
         boot.stderr.read()
         assert boot.stdout is not None
-        summary = boot.stdout.read().splitlines()[-2]
+        [summary] = [line for line in boot.stdout if line.startswith("tiny on fake: ")]
         assert boot.wait(PATIENCE) == 1
     assert not Path(found[1]).parent.exists()
     [end] = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
