@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .input import HOLD_MS, Input, InputError
 from .inspect import TOPICS
 from .loop import Ending, Poller, Runner, Status
 from .terminal import wait_for_clients
@@ -241,7 +242,7 @@ class ControlServer:
             if arguments.pop("enable", []):
                 raise QmpError("Capability is not available: none is offered")
             client.negotiated = True
-        return command.run(self._runner, _checked(arguments, command.parameters))
+        return command.run(self._runner, _checked(arguments, command.parameters, command.optional))
 
     def close(self) -> None:
         """Cuts all clients off and removes the socket."""
@@ -255,27 +256,32 @@ def _query_status(runner: Runner) -> dict[str, Any]:
     return {"status": status, "running": status == "running", "singlestep": False}
 
 
-def _checked(arguments: Mapping[str, Any], parameters: Mapping[str, type]) -> Mapping[str, Any]:
+def _checked(
+    arguments: Mapping[str, Any], parameters: Mapping[str, type], optional: Mapping[str, type]
+) -> Mapping[str, Any]:
     """The arguments, when they are those that the command takes."""
     for key in arguments:
-        if key not in parameters:
+        if key not in parameters and key not in optional:
             raise QmpError(f"Parameter '{key}' is unexpected")
-    for key, kind in parameters.items():
+    for key in parameters:
         if key not in arguments:
             raise QmpError(f"Parameter '{key}' is missing")
-        if not isinstance(arguments[key], kind):
+    for key, value in arguments.items():
+        kind = parameters.get(key) or optional[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise QmpError(f"Invalid parameter type for '{key}', expected: {_JSON_TYPES[kind]}")
     return arguments
 
 
-_JSON_TYPES: Mapping[type, str] = {str: "string"}
+_JSON_TYPES: Mapping[type, str] = {str: "string", int: "integer", list: "array"}
 
 
 class Command(NamedTuple):
-    """What carries out a command, and the parameters that it needs."""
+    """What carries out a command, the parameters that it needs, and those that it may have."""
 
     run: Callable[[Runner, Mapping[str, Any]], Any]
     parameters: Mapping[str, type] = {}
+    optional: Mapping[str, type] = {}
 
 
 def _query(answer: Callable[[Runner], Any]) -> Command:
@@ -288,6 +294,19 @@ def _action(action: Callable[[Runner], None]) -> Command:
         return {}
 
     return Command(run)
+
+
+def _on_input(do: Callable[[Input, Mapping[str, Any]], None]) -> Callable[[Runner, Mapping[str, Any]], Any]:
+    """Something done to keyboard, mouse or screen. (`device` and `head` would choose among several; there is one.)"""
+
+    def run(runner: Runner, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            do(runner.input, arguments)
+        except InputError as error:
+            raise QmpError(str(error)) from None
+        return {}
+
+    return run
 
 
 def _monitor(runner: Runner, arguments: Mapping[str, Any]) -> str:
@@ -306,6 +325,21 @@ def _quit(runner: Runner) -> None:
 
 COMMANDS: Mapping[str, Command] = {
     "qmp_capabilities": _query(lambda runner: {}),
+    "screendump": Command(
+        _on_input(lambda it, given: it.screendump(given["filename"], given.get("format", "ppm"))),
+        {"filename": str},
+        {"device": str, "head": int, "format": str},
+    ),
+    "send-key": Command(
+        _on_input(lambda it, given: it.send_key(given["keys"], given.get("hold-time", HOLD_MS))),
+        {"keys": list},
+        {"hold-time": int},
+    ),
+    "input-send-event": Command(
+        _on_input(lambda it, given: it.send_events(given["events"])),
+        {"events": list},
+        {"device": str, "head": int},
+    ),
     "human-monitor-command": Command(_monitor, {"command-line": str}),
     "query-commands": _query(lambda runner: [{"name": name} for name in sorted(COMMANDS)]),
     "query-status": _query(_query_status),

@@ -16,6 +16,7 @@ from enum import IntEnum
 from types import FrameType
 from typing import NamedTuple, Protocol
 
+from .input import Input
 from .machine import CHANNELS, NEVER, Exit, ExitKind, Limits, Machine
 from .spec import Clock
 
@@ -128,6 +129,7 @@ class Runner:
         controlled: bool = False,
     ) -> None:
         self.machine = machine
+        self.input = Input(machine)
         self.poller = poller
         self.lines = list(lines)
         self.budget = NEVER if budget is None else budget

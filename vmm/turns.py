@@ -29,6 +29,9 @@ GOES_ON = -1  # the status in an answer that is not the last
 
 LENGTH = struct.Struct("<I")
 HELLO = struct.Struct("<cHBBQQ")
+FEATURES = struct.Struct("<I")
+FEATURE_SCREEN = 1
+KEY = struct.Struct("<I")
 REQUEST = struct.Struct(f"<cQQ{UARTS}I")
 ANSWER = struct.Struct(f"<cBBhIQQ{UARTS}I{CHANNELS}I")
 
@@ -119,6 +122,8 @@ class TurnServer:
         self._in_turn = False
         self._accepted_bytes: list[int] = []
         self._halted = False  # how the last turn ended
+        self._shown: bytes | None = None  # the screen that the driver was last given
+        self._has_screen = runner.machine.screen() is not None
         self._listener = wait_for_clients(runner.poller, where, self._accepted)
 
     # ---- the socket ----
@@ -129,7 +134,8 @@ class TurnServer:
             return
         self._connection = connection
         machine = self._runner.machine
-        self._send(HELLO.pack(b"H", VERSION, UARTS, CHANNELS, machine.count, machine.time))
+        features = FEATURES.pack(FEATURE_SCREEN) if self._has_screen else b""
+        self._send(HELLO.pack(b"H", VERSION, UARTS, CHANNELS, machine.count, machine.time), features)
         self._watch()
 
     def _watch(self) -> None:
@@ -188,10 +194,29 @@ class TurnServer:
         end = LENGTH.size + size
         if len(self._received) < end:
             return
-        self._request = parse_request(bytes(self._received[LENGTH.size : end]))
+        body = bytes(self._received[LENGTH.size : end])
         if len(self._received) > end:
             raise ProtocolError("more than one request at a time")
         self._received.clear()
+        if self._has_screen and body == b"S":
+            self._show()
+        elif self._has_screen and body[:1] == b"K":
+            self._press(body[1:])
+        else:
+            self._request = parse_request(body)
+
+    def _show(self) -> None:
+        """What the screen shows, if the driver has not been given it already."""
+        screen = self._runner.machine.screen()
+        packed = screen.pack() if screen is not None else b""
+        self._send(b"s", packed if packed != self._shown else b"")
+        self._shown = packed
+
+    def _press(self, data: bytes) -> None:
+        if len(data) % KEY.size:
+            raise ProtocolError(f"keys of {len(data)} bytes; each has {KEY.size}")
+        taken = self._runner.machine.press([event for (event,) in KEY.iter_unpack(data)])
+        self._send(b"k", KEY.pack(taken))
 
     def _broken(self, text: str) -> None:
         self._request = None

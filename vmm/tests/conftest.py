@@ -104,6 +104,7 @@ class FakeLib:
     """The functions of machine.h. `air_every`: operations of the guest after which a run comes up for air."""
 
     INPUT_QUEUE = 256
+    KEY_QUEUE = 16
 
     def __init__(self, ffi: Any, guest: Guest, air_every: int = 50) -> None:
         self._ffi = ffi
@@ -111,6 +112,10 @@ class FakeLib:
         self.air_every = air_every
         self.machines: list[FakeMachine] = []
         self.refuse = ""
+        self.shows: str | None = None
+        """On the screen; None: there is none."""
+        self.pressed: list[int] = []
+        self.moved: list[tuple[int, int, int, int]] = []
 
     def machine_create(self, config: Any, error: Any, size: int) -> Any:
         if self.refuse:
@@ -173,6 +178,25 @@ class FakeLib:
         taken = min(size, self.INPUT_QUEUE - len(queue))
         queue.extend(data[:taken])
         return taken
+
+    def machine_screen(self, handle: int, screen: Any) -> int:
+        if self.shows is None:
+            return 0
+        screen.mode, screen.columns, screen.rows, screen.width, screen.height = 1, 80, 25, 9, 16
+        for at, char in enumerate(self.shows.ljust(80 * 25)):
+            screen.cells[at] = 0x0700 | ord(char)
+        return 1
+
+    def machine_font(self, handle: int, number: int, glyphs: Any) -> int:
+        return int(self.shows is not None)
+
+    def machine_keys(self, handle: int, events: Any, count: int) -> int:
+        taken = min(count, self.KEY_QUEUE - len(self.pressed))
+        self.pressed += list(events[0:taken])
+        return taken
+
+    def machine_mouse(self, handle: int, dx: int, dy: int, dz: int, buttons: int) -> None:
+        self.moved.append((dx, dy, dz, buttons))
 
     def machine_serial_output(self, handle: int, uart: int, data: Any, counts: Any, size: int) -> int:
         queue = self._at(handle).outputs[uart]

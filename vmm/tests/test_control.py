@@ -84,8 +84,8 @@ def test_the_client_of_qemu_qmp_works_unchanged(spinning: Any) -> None:
             await client.execute("cont")
             await client.execute("system_powerdown")
             await client.execute("system_reset")
-            with pytest.raises(ExecuteError, match="The command screendump has not been found"):
-                await client.execute("screendump")
+            with pytest.raises(ExecuteError, match="The command savevm has not been found"):
+                await client.execute("savevm")
             while "RESET" not in events:
                 event: Any = await asyncio.wait_for(listener.get(), 20)
                 assert {"seconds", "microseconds"} <= set(event["timestamp"])
@@ -291,3 +291,104 @@ def test_the_monitor_says_what_it_knows(client: Raw, line: str) -> None:
 def test_arguments_of_the_monitor_are_checked(client: Raw) -> None:
     for arguments in ({}, {"command-line": 1}, {"command-line": "info registers", "cpu": 0}):
         assert client.execute("human-monitor-command", **arguments)["error"]["class"] == "GenericError"
+
+
+# ---- screen, keyboard, mouse ----
+
+
+@pytest.fixture
+def pc(spinning: Any) -> Any:
+    """A machine with a screen, a keyboard and a mouse."""
+    spinning.core.lib.shows = "hello"
+    return spinning.core.lib
+
+
+def test_a_screendump(pc: Any, client: Raw, tmp_path: Path) -> None:
+    for arguments, start in (({}, b"P6\n720 400\n255\n"), ({"format": "png"}, b"\x89PNG"), ({"format": "ppm"}, b"P6")):
+        path = tmp_path / "picture"
+        assert client.execute("screendump", filename=str(path), device="vga", head=0, **arguments) == {"return": {}}
+        assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({}, "'filename' is missing"),
+        ({"filename": "/dev/null/x"}, "failed to write file '/dev/null/x': Not a directory"),
+        ({"filename": "a\0b"}, "null"),
+        ({"filename": "x", "format": "gif"}, "'format' does not accept value 'gif'"),
+        ({"filename": "x", "head": "0"}, "'head', expected: integer"),
+        ({"filename": "x", "head": True}, "'head', expected: integer"),
+    ],
+)
+def test_no_screendump(pc: Any, client: Raw, arguments: dict[str, Any], complaint: str) -> None:
+    assert complaint in client.execute("screendump", **arguments)["error"]["desc"]
+
+
+def test_a_machine_without_a_screen(client: Raw) -> None:
+    assert "no console" in client.execute("screendump", filename="x")["error"]["desc"]
+    key = {"type": "qcode", "data": "ret"}
+    assert client.execute("send-key", keys=[key])["error"]["desc"] == "there is no keyboard"
+
+
+def test_send_key(pc: Any, client: Raw) -> None:
+    combination = [{"type": "qcode", "data": "ctrl"}, {"type": "number", "data": 46}]
+    assert client.execute("send-key", keys=combination) == {"return": {}}
+    assert client.execute("send-key", keys=combination[:1], **{"hold-time": 5}) == {"return": {}}
+    assert pc.pressed == [0x11D, 0x12E, 100 << 16 | 0x2E, 0x1D, 0x11D, 5 << 16 | 0x1D]
+    for _ in range(5):
+        client.execute("send-key", keys=combination[:1])
+    error = client.execute("send-key", keys=combination[:1])["error"]
+    assert error["desc"] == "the keyboard has too much to type already"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"keys": "ret"}, "'keys', expected: array"),
+        ({"keys": ["ret"]}, "expected: object"),
+        ({"keys": [{"type": "qcode", "data": "enter"}]}, "'data' does not accept value 'enter'"),
+        ({"keys": [{"type": "qcode"}]}, "'data' is missing"),
+        ({"keys": [{"type": "qcode", "data": 1}]}, "'data', expected: string"),
+        ({"keys": [{"type": "number", "data": 0}]}, "'data' does not accept value '0'"),
+        ({"keys": [{"type": "number", "data": True}]}, "'data', expected: integer"),
+        ({"keys": [{"type": "code", "data": 1}]}, "'type' does not accept value 'code'"),
+        ({"keys": [], "hold-time": -1}, "'hold-time' expects"),
+        ({"keys": [], "hold-time": 1 << 40}, "'hold-time' expects"),
+    ],
+)
+def test_no_key(pc: Any, client: Raw, arguments: dict[str, Any], complaint: str) -> None:
+    assert complaint in client.execute("send-key", **arguments)["error"]["desc"]
+    assert pc.pressed == []
+
+
+def event(kind: str, **data: Any) -> dict[str, Any]:
+    return {"type": kind, "data": data}
+
+
+def test_input_events(pc: Any, client: Raw) -> None:
+    a = {"type": "qcode", "data": "a"}
+    events = [
+        event("key", down=True, key=a), event("key", down=False, key=a), event("rel", axis="x", value=5),
+        event("rel", axis="y", value=3), event("btn", down=True, button="left"), event("rel", axis="x", value=-1),
+        event("btn", down=True, button="wheel-up"), event("btn", down=False, button="left"),
+    ]  # fmt: skip
+    assert client.execute("input-send-event", events=events, device="vga", head=0) == {"return": {}}
+    assert pc.pressed == [0x11E, 0x1E]
+    assert pc.moved == [(5, 0, 0, 0), (0, -3, 0, 0), (0, 0, 0, 1), (-1, 0, 0, 1), (0, 0, -1, 1), (0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (1, "expected: object"),
+        (event("abs", axis="x", value=1), "'type' does not accept value 'abs'"),
+        (event("rel", axis="z", value=1), "'axis' does not accept value 'z'"),
+        (event("rel", axis="x", value=1 << 31), "'value' expects"),
+        (event("btn", down=True, button="side"), "'button' does not accept value 'side'"),
+        (event("btn", down=1, button="left"), "'down', expected: boolean"),
+        (event("key", down=True, key={"type": "qcode", "data": "nokey"}), "'data' does not accept value 'nokey'"),
+    ],
+)
+def test_no_input_event(pc: Any, client: Raw, wrong: Any, complaint: str) -> None:
+    assert complaint in client.execute("input-send-event", events=[wrong])["error"]["desc"]

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.harness.console import turns as client_side
-from bringup.harness.console.turns import Event, Reason, TurnsClient, TurnsError
+from bringup.harness.console.turns import Event, Feature, Reason, TurnsClient, TurnsError
 from bringup.vmm import turns as server_side
 from bringup.vmm.loop import Ending
+from bringup.vmm.screen.text import unpack
 
 SOCKET = Path("turns")
 
@@ -271,6 +272,10 @@ def connect() -> socket.socket:
     return connection
 
 
+def frame(body: bytes) -> bytes:
+    return struct.pack("<I", len(body)) + body
+
+
 def read_to_the_end(connection: socket.socket) -> bytes:
     data = b""
     try:
@@ -323,6 +328,62 @@ def test_a_request_during_a_turn_is_an_error(bench: Any, guests: Any, here: Path
         connection.sendall(request())
         assert b"more than one request at a time" in read_to_the_end(connection)
     assert run.ending.status == 2
+
+
+def test_screen_and_keys(bench: Any, guests: Any, here: Path) -> None:
+    run = bench(forever(guests.Work(100)))
+    run.core.lib.shows = "A:\\>"
+    run.turns(SOCKET)
+    with TurnsClient(SOCKET) as client:
+        assert client.features == Feature.SCREEN
+        shown = client.screen()
+        assert shown is not None
+        assert unpack(shown).lines[0] == "A:\\>"
+        assert client.screen() is None  # as before
+        run.core.lib.shows = "A:\\>d"
+        assert client.turn(instructions=100).count == 100  # no time passed
+        assert unpack(client.screen() or b"").lines[0] == "A:\\>d"
+        assert client.press(list(range(20))) == 16
+        assert client.press([1]) == 0
+        assert client.press([]) == 0
+    assert run.core.lib.pressed == list(range(16))
+
+
+def test_a_machine_without_a_screen(bench: Any, guests: Any, here: Path) -> None:
+    run = bench(forever(guests.Work(100))).turns(SOCKET)
+    with TurnsClient(SOCKET) as client:
+        assert not client.features
+        for ask in (client.screen, lambda: client.press([1])):
+            with pytest.raises(TurnsError, match="no screen and no keyboard"):
+                ask()
+        client._socket.sendall(frame(b"S"))
+        with pytest.raises(TurnsError, match="a request of 1 bytes"):
+            client._parse(client._frame())
+    assert run.ending.status == 2
+
+
+@pytest.mark.parametrize(("body", "complaint"), [(b"K123", "keys of 3 bytes"), (b"S1", "a request of 2 bytes")])
+def test_garbage_for_the_screen(bench: Any, guests: Any, here: Path, body: bytes, complaint: str) -> None:
+    run = bench(forever(guests.Work(100)))
+    run.core.lib.shows = ""
+    run.turns(SOCKET)
+    with TurnsClient(SOCKET) as client:
+        client._socket.sendall(frame(body))
+        with pytest.raises(TurnsError, match=complaint):
+            client._parse(client._frame())
+    assert run.ending.status == 2
+
+
+@pytest.mark.parametrize(
+    ("features", "known"),
+    [(b"", 0), (b"\x01\0\0\0", 1), (b"\xff\xff\xff\xff", 1), (b"\x01", 0), (b"\xfe\0\0\0more", 0)],
+)
+def test_features_of_machines_to_come(here: Path, features: bytes, known: int) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(frame(struct.pack("<cHBBQQ", b"H", 1, 4, 5, 0, 0) + features))
+        with TurnsClient(ours) as client:
+            assert client.features == Feature(known)
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x21", request()[:20], request(limit=2**64 - 1)])
