@@ -358,11 +358,9 @@ class Quirk(Table, frozen=True, kw_only=True):
     """Where that is known from."""
 
 
-class ExpectedFailure(Table, frozen=True, kw_only=True):
+class MissedRung(Table, frozen=True, kw_only=True):
     """A rung that is known to be out of reach."""
 
-    vmm: Text
-    """Glob of the VMM's name."""
     rung: Name
     """The first rung that is missed."""
     reference: Text
@@ -370,6 +368,13 @@ class ExpectedFailure(Table, frozen=True, kw_only=True):
     reason: Text
     until: date
     """After this day it is no longer expected."""
+
+
+class ExpectedFailure(MissedRung, frozen=True, kw_only=True):
+    """Of a guest's file: where that is so."""
+
+    vmm: Text
+    """Glob of the VMM's name."""
 
 
 class Family(Table, frozen=True, kw_only=True):

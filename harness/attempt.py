@@ -26,7 +26,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from bringup.guests.definition import SYNTHETIC, ExpectedFailure, Guest, Rung
+from bringup.guests.definition import SYNTHETIC, Guest, MissedRung, Rung
 from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
@@ -548,12 +548,19 @@ def attached(guest: Guest, vmm: LoadedVmm, settings: Settings) -> tuple[str, ...
     return (*command(vmm.definition, settings), *(fill(argument, {}) for argument in vmm.definition.attach))
 
 
-def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> ExpectedFailure | None:
-    """The expected failure that holds today for this guest on this VMM; with `way`, only one that this climb is."""
+def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> MissedRung | None:
+    """The expected failure that holds today for this guest on this VMM, by the file of either; with `way`, only one
+    that this climb is."""
+    known: list[MissedRung] = [
+        failure
+        for failure in guest.definition.expected_failure
+        if any(fnmatchcase(name, failure.vmm) for name in vmm.names)
+    ]
+    known += [failure for failure in vmm.definition.expected_failure if fnmatchcase(guest.name, failure.guest)]
     today = datetime.now(UTC).date()
-    for failure in guest.definition.expected_failure:
-        missed = way is None or (not way.complete and way.rungs[len(way.reached)].id == failure.rung)
-        if fnmatchcase(vmm.name, failure.vmm) and today <= failure.until and missed:
+    missed = None if way is None or way.complete else way.rungs[len(way.reached)].id
+    for failure in known:
+        if today <= failure.until and (way is None or failure.rung == missed):
             return failure
     return None
 

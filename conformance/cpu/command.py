@@ -14,6 +14,7 @@ from bringup.conformance.cpu.runner import CPU, Runner
 from bringup.harness.arguments import vmm_argument
 from bringup.harness.calibration import calibrate
 from bringup.harness.errors import HarnessError
+from bringup.harness.vmms.loader import LoadedVmm
 
 WORDS = {Verdict.PASSED: "pass", Verdict.FAILED: "FAIL", Verdict.SKIPPED: "skip", Verdict.DIED: "DIED"}
 
@@ -40,18 +41,21 @@ def _vcpu(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         print("\n".join(f"{name}: {about[name]}" for name in chosen))
         return 0
     scale, columns = calibrate(), {}
+    vmms: dict[str, LoadedVmm] = {}
     try:
         for vmm in options.vmm or [vmm_argument("bringup")]:
+            deviations.check(vmm)
             runner = Runner(vmm, scale, cpu=options.cpu, accel=options.accel)
+            vmms[vmm.name] = vmm
             columns[vmm.name] = {result.name: result for result in runner.run(chosen)}
     except ImageError as error:
         raise HarnessError(str(error)) from None
-    print("\n".join(table(chosen, columns)))
+    print("\n".join(table(chosen, columns, vmms)))
     bad = [
         name
         for vmm, results in columns.items()
         for name, result in results.items()
-        if result.verdict in (Verdict.FAILED, Verdict.DIED) and deviations.known(vmm, name) is None
+        if result.verdict in (Verdict.FAILED, Verdict.DIED) and deviations.known(vmms[vmm], name) is None
     ]
     return 1 if bad else 0
 
@@ -60,7 +64,9 @@ def _asked(name: str, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
 
 
-def table(names: Sequence[str], columns: Mapping[str, Mapping[str, Result]]) -> list[str]:
+def table(
+    names: Sequence[str], columns: Mapping[str, Mapping[str, Result]], vmms: Mapping[str, LoadedVmm]
+) -> list[str]:
     """A line for each behaviour, a column for each VMM; then the reasons, and the counts."""
     width = max(map(len, names))
     lines = ["  ".join(["behaviour".ljust(width), *(vmm.ljust(8) for vmm in columns)]).rstrip()]
@@ -72,7 +78,7 @@ def table(names: Sequence[str], columns: Mapping[str, Mapping[str, Result]]) -> 
         if reasons:
             lines += ["", f"{vmm}:"]
         for result in reasons:
-            entry = deviations.known(vmm, result.name)
+            entry = deviations.known(vmms[vmm], result.name)
             expected = " (known)" if entry and result.verdict is not Verdict.SKIPPED else ""
             lines.append(f"  {WORDS[result.verdict]} {result.name}{expected}: {result.why}")
     lines.append("")

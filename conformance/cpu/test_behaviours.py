@@ -31,6 +31,7 @@ def runner(request: pytest.FixtureRequest, bringup_session: Session, vmm: Loaded
         pytest.skip(f"{vmm.name} does not offer boot by multiboot")
     if (absent := vmm.missing()) is not None:
         pytest.skip(f"{vmm.name} needs {absent}")
+    deviations.check(vmm)
     runners = request.config.stash.setdefault(RUNNERS, {})
     return runners.setdefault(vmm.name, Runner(vmm, bringup_session.scale))
 
@@ -57,7 +58,7 @@ def test_behaviour(name: str, runner: Runner, bringup_session: Session, vmm: Loa
     with bringup_session.reserve(1, 64 << 20):
         result = runner.result(name)
     good = result.verdict in (Verdict.PASSED, Verdict.SKIPPED)
-    known = None if good else deviations.known(vmm.name, name)
+    known = None if good else deviations.known(vmm, name)
     ended = End(
         run=bringup_session.run,
         at=time.time(),
@@ -65,11 +66,11 @@ def test_behaviour(name: str, runner: Runner, bringup_session: Session, vmm: Loa
         outcome=OUTCOMES[result.verdict],
         blame=Blame.NOBODY if good else Blame.VMM,
         title=result.why,
-        expected=known.version if known else "",
+        expected=known.where if known else "",
     )
     bringup_session.records.write(ended)
     if result.verdict is Verdict.SKIPPED:
         pytest.skip(result.why)
     if known is not None:
-        pytest.xfail(f"{known.version}: {known.reason} ({result.why})")
+        pytest.xfail(f"{known.where}: {known.reason} ({result.why})")
     assert result.verdict is Verdict.PASSED, f"{result.verdict.value}: {result.why}"

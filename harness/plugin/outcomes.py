@@ -75,7 +75,7 @@ def expectations(item: pytest.Function) -> Iterator[None]:
     expected = expected_failure(attempt.guest, attempt.vmm)
     if expected is not None:
         pytest.fail(
-            f"{attempt.guest.name} reaches rung {expected.rung!r} on {attempt.vmm.name}, which its file expects to "
+            f"{attempt.guest.name} reaches rung {expected.rung!r} on {attempt.vmm.name}, which is expected to "
             f"fail ({expected.reference}): take the entry out",
             pytrace=False,
         )

@@ -183,6 +183,19 @@ def test_an_expected_failure_is_none_and_its_absence_is_one() -> None:
 
 
 @pytest.mark.usefixtures("project")
+def test_a_vmm_s_file_has_expected_failures_of_guests_too() -> None:
+    vmm = Path("fake.toml")
+    vmm.write_text(vmm.read_text() + EXPECTED.replace('vmm = "fa*"', 'guest = "ti*"'))
+    done = run(mode="falls")
+    assert done.returncode == 0 and "1 xfailed" in done.stdout, done.stdout
+    assert "expected, issue 7: died (guest): triple fault" in row(done.stdout)
+    done = run()
+    assert done.returncode == 1 and "take the entry out" in done.stdout
+    vmm.write_text(vmm.read_text().replace('guest = "ti*"', 'guest = "no*"'))
+    assert run(mode="falls").returncode == 1
+
+
+@pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -40,11 +40,13 @@ def test_the_page_shows_the_example() -> None:
     ("change", "complaint"),
     [
         (('name = "my-vmm"', 'name = "My VMM"'), r"vmm.toml:1: name: expected `?str`? matching regex.*"),
-        (('stopped = true', "stopped = 1"), r"vmm.toml:25: control.stopped: expected `bool`, got `int`"),
-        (('transport = "listen"', 'transport = "smoke"'), r"vmm.toml:22: control.transport: invalid enum.*"),
-        (('time = "host"', 'time = "host"\nspeed = 3'), r"vmm.toml:29: capabilities.speed: is not a key known here"),
+        (('stopped = true', "stopped = 1"), r"vmm.toml:26: control.stopped: expected `bool`, got `int`"),
+        (('transport = "listen"', 'transport = "smoke"'), r"vmm.toml:23: control.transport: invalid enum.*"),
+        (('time = "host"', 'time = "host"\nspeed = 3'), r"vmm.toml:30: capabilities.speed: is not a key known here"),
         (('version = ["{here}/my-vmm", "--version"]\n', ""), r"vmm.toml:1: version: is missing"),
-        (("[control]", "[control"), r"vmm.toml:21: Expected.*"),
+        (('like = "qemu"', 'like = "xen"'), r"vmm.toml:5: like: no VMM 'xen' ships; bringup, qemu, qemu-kvm do"),
+        (('behaviours = [', 'behaviour = ['), r"vmm.toml:34: deviation\[0\].behaviour: is not a key known here"),
+        (("[control]", "[control"), r"vmm.toml:22: Expected.*"),
     ],
 )  # fmt: skip
 def test_errors_name_file_line_and_key(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
@@ -54,6 +56,15 @@ def test_errors_name_file_line_and_key(tmp_path: Path, change: tuple[str, str], 
     with pytest.raises(VmmError) as error:
         load(str(file))
     assert re.fullmatch(re.escape(f"{tmp_path}/") + complaint, str(error.value))
+
+
+@QEMU
+def test_what_the_example_is_known_for_is_expected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["vcpu", f"--vmm={EXAMPLE}", "--run=msr.pat"]) == 0
+    assert "FAIL msr.pat (known): no exception, expected #GP" in capsys.readouterr().out
+    strict = tmp_path / "strict.toml"
+    strict.write_text(GOOD.replace("{here}", str(EXAMPLE.parent)).replace('like = "qemu"', "#"))
+    assert main(["vcpu", f"--vmm={strict}", "--run=msr.pat"]) == 1
 
 
 def test_vmms_that_there_are_none_of(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ doubled, as QEMU wants them within options.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from enum import Enum
 from typing import Annotated
 
 from msgspec import Meta
 
-from bringup.guests.definition import Name, Table, Text
+from bringup.guests.definition import MissedRung, Name, Table, Text
 from bringup.harness.limits import Time
 
 
@@ -80,6 +81,23 @@ class Capabilities(Table, frozen=True, kw_only=True):
     """isa-debug-exit at port F4h."""
 
 
+class ExpectedFailure(MissedRung, frozen=True, kw_only=True):
+    """A rung that guests are known to miss on this VMM."""
+
+    guest: Text
+    """Glob of their names."""
+
+
+class Deviation(Table, frozen=True, kw_only=True):
+    """Behaviours of vCPUs in which this VMM is known to differ from the manuals (docs/behaviours.md)."""
+
+    behaviours: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    """Globs of their names."""
+    reason: Text
+    until: date | None = None
+    """After this day they are no longer expected; None: for good."""
+
+
 class Vmm(Table, frozen=True, kw_only=True):
     """A VMM's file."""
 
@@ -108,3 +126,7 @@ class Vmm(Table, frozen=True, kw_only=True):
     statuses: Mapping[str, str] = {}
     """What exit statuses mean: `"0" = "power-off"`, `"10" = "reset"`, `"11" = "triple-fault"`, `"12" = "panic"`."""
     environment: Mapping[str, str] = {}
+    like: Name | None = None
+    """A VMM that ships: what is known of that one is expected of this one, too."""
+    deviation: tuple[Deviation, ...] = ()
+    expected_failure: tuple[ExpectedFailure, ...] = ()

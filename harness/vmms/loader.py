@@ -50,6 +50,11 @@ class LoadedVmm:
         """What a command line says to have it, from any folder: its name or its file."""
         return self.file or self.name
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Those by which others know of its faults: its own, and that of the VMM that it is like."""
+        return frozenset(filter(None, (self.name, self.definition.like)))
+
     def environment(self) -> dict[str, str]:
         """Ours, and what the file adds."""
         return {**os.environ, **self.definition.environment}
@@ -121,6 +126,9 @@ def _read(path: Path | Traversable, file: str | None = None) -> LoadedVmm:
         definition = typed_toml.decode(content, Vmm, str(path))
     except typed_toml.TomlError as error:
         raise VmmError(str(error)) from None
+    if definition.like is not None and definition.like not in names():
+        line = typed_toml.line_of(("like",), content.decode())
+        raise VmmError(f"{path}:{line}: like: no VMM {definition.like!r} ships; {', '.join(names())} do")
     places = {"{python}": sys.executable, "{here}": str(Path(str(path)).resolve().parent)}
     definition = structs.replace(
         definition, command=_placed(definition.command, places), version=_placed(definition.version, places)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from bringup.conformance.cpu import deviations
 from bringup.conformance.cpu.catalogue import behaviours, names
 from bringup.conformance.cpu.results import WHY_MAXIMUM, Reader, Result, Verdict
+from bringup.harness.vmms.loader import LoadedVmm, VmmError, load
 
 
 def read(*lines: str) -> tuple[Reader, list[Result]]:
@@ -86,4 +90,52 @@ def test_deviations_name_behaviours_that_exist() -> None:
     for deviation in deviations.load().deviation:
         for name in deviation.behaviours:
             assert name in names(), name
-    assert deviations.known("qemu", "msr.pat") and not deviations.known("bringup", "msr.pat")
+    assert deviations.known(load("qemu"), "msr.pat") and not deviations.known(load("bringup"), "msr.pat")
+
+
+OWN = """\
+[[deviation]]
+behaviours = ["msr.p?t"]
+reason = "mine"
+
+[[deviation]]
+behaviours = ["paging.*"]
+reason = "was mine"
+until = 2026-01-01
+
+[[deviation]]
+behaviours = ["debug.icebp"]
+reason = "is mine"
+until = 2999-01-01
+"""
+
+
+def own(path: Path, more: str, like: str = "") -> LoadedVmm:
+    """A VMM of a user's own, whose file says more."""
+    text = (resources.files("bringup.harness.vmms") / "qemu.toml").read_text()
+    path.write_text(f"{like}\n{text}\n{more}".replace('name = "qemu"', 'name = "mine"'))
+    return load(str(path))
+
+
+def test_a_vmm_s_own_file_has_deviations_too(tmp_path: Path) -> None:
+    vmm = own(tmp_path / "mine.toml", OWN)
+    assert deviations.known(vmm, "msr.pat") == ("mine's file", "mine")
+    assert deviations.known(vmm, "debug.icebp") == ("mine's file", "is mine")
+    assert deviations.known(vmm, "paging.restart") is None  # no longer
+    assert deviations.known(vmm, "exceptions.alignment_check") is None
+    deviations.check(vmm)
+
+
+def test_a_vmm_that_is_like_another_has_its_deviations(tmp_path: Path) -> None:
+    vmm = own(tmp_path / "mine.toml", OWN, like='like = "qemu"')
+    known = deviations.known(vmm, "exceptions.alignment_check")
+    assert known and known.where == "QEMU 7.2 TCG"
+    assert deviations.known(vmm, "msr.pat") == ("mine's file", "mine")
+
+
+def test_a_deviation_of_no_behaviour_is_an_error(tmp_path: Path) -> None:
+    vmm = own(tmp_path / "mine.toml", '[[deviation]]\nreason = "mine"\nbehaviours = ["msr.pat", "amiga.*"]')
+    line = vmm.text.count("\n") + 1
+    message = rf"mine.toml:{line}: deviation\[0\].behaviours\[1\]: no behaviour is called 'amiga.\*'"
+    with pytest.raises(VmmError, match=message):
+        deviations.check(vmm)
