@@ -18,6 +18,7 @@ from typing import TypeVar
 from .definition import NAME, SYNTHETIC, Definition, Family, Guest
 from .imitation import Imitation
 from .typed_toml import TomlError, decode, line_of
+from .unknown import unknown
 
 FAMILY = "family.toml"
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def load(name: str) -> Guest:
     if name in _shipped():
         return _load_shipped(name)
     if name not in own():
-        raise GuestError(f"guest {name!r} is not known; known are {', '.join((*sorted(_shipped()), *own()))}")
+        raise GuestError(unknown("guest", name, (*sorted(_shipped()), *own())))
     return load_file(own_folder() / f"{name}.toml")
 
 

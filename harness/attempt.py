@@ -17,7 +17,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -221,6 +221,9 @@ class Attempt:
     ) -> None:
         try:
             self.verdict = self._verdict(error)
+            if self.machine is not None and self.machine.notes and self.verdict.outcome is not Outcome.PASSED:
+                noted = "\n".join(f"noted before: {note}" for note in self.machine.notes)
+                self.verdict = replace(self.verdict, detail=f"{self.verdict.detail}\n{noted}".strip())
             self._ended = self.moment()
             position = self._position(self._ended) if self.machine else None
             if self.verdict.outcome not in (Outcome.PASSED, Outcome.SKIPPED) and not self.verdict.is_wrong_usage:
@@ -455,7 +458,7 @@ class Attempt:
 
     def _write_end(self, position: Position | None) -> None:
         expected = expected_failure(self.guest, self.vmm, self.way)
-        for note in self.way.notes:
+        for note in (*self.way.notes, *(self.machine.notes if self.machine else ())):
             self.note(note)
         ending = self.machine.ending if self.machine else None
         end = End(

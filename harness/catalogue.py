@@ -36,6 +36,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="`bringup guests add IMAGE` identifies an image and writes a guest's file; `add --help` says more",
     )
     parser.add_argument("--tag", help="only those that have it")
+    parser.add_argument("--deaths", action="store_true", help="of a guest, the death patterns that are looked for, too")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="GUEST... | add IMAGE")
     parser.set_defaults(handler=lambda options: _guests(options, parser))
 
@@ -52,7 +53,7 @@ def _guests(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
             parser.error(f"argument GUEST: {error}")
         output = console()
         for guest in guests:
-            for line in describe(guest):
+            for line in describe(guest, options.deaths):
                 output.print(line, soft_wrap=True)
         return 0
     chosen = [load(name) for name in names()]
@@ -100,8 +101,8 @@ def _row(guest: Guest, store: Store) -> tuple[str, ...]:
     )
 
 
-def describe(guest: Guest) -> Iterator[Text]:
-    """All that is known of a guest, line by line."""
+def describe(guest: Guest, deaths: bool = False) -> Iterator[Text]:
+    """What is known of a guest, line by line; `deaths`: with its death patterns."""
     about = guest.definition
     family = guest.family or "none"
     yield Text(f"{guest.name}: {about.title}", "bold")
@@ -113,6 +114,8 @@ def describe(guest: Guest) -> Iterator[Text]:
     if about.untried is not None:
         yield _field("untried", f"nobody has booted it by this file, which is from {about.untried}")
     yield _field("limit", _limit(about.limit))
+    if (host := about.limit.host or about.limit.guest) is not None:
+        yield _field("", f"{host:,g} host seconds, times the factor of bringup doctor, on a VMM in host time")
     machine = about.machine
     yield Text("machine", "bold")
     yield _field("memory", f"{machine.memory}, {machine.cpus} vCPU{'s' if machine.cpus > 1 else ''}")
@@ -142,7 +145,12 @@ def describe(guest: Guest) -> Iterator[Text]:
     yield Text("ladder", "bold")
     for number, rung in enumerate(guest.ladder, 1):
         yield _field(f"{number} {rung.id}", _rung(rung))
-    if guest.deaths:
+    if guest.deaths and not deaths:
+        ends = sum(death.ends for death in guest.deaths)
+        where = f"bringup guests --deaths {guest.asked} shows them"
+        yield Text("ends at", "bold")
+        yield _field("deaths", f"{ends} patterns, and {len(guest.deaths) - ends} that are noted: {where}")
+    elif guest.deaths:
         yield Text("ends at", "bold")
         for death in guest.deaths:
             yield _field("death" if death.ends else "note", f"{death.title}  /{death.pattern}/")

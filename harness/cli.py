@@ -14,6 +14,11 @@ from bringup.harness.arguments import Parser, ShowVersion
 from bringup.harness.errors import HarnessError
 
 GROUP = "bringup.commands"
+ABOUT = (
+    "Boots guest systems on a hypervisor - bringup's own, QEMU, or one that a TOML file describes - and says how far "
+    "each gets, and why not further. `bringup COMMAND --help` says more; begin with "
+    "`bringup doctor` and `bringup guests`."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bringup: runs on Linux on x86-64, and this is {sys.platform} on {os.uname().machine}", file=sys.stderr)
         return 1
     commands = entry_points(group=GROUP)
-    parser = Parser(prog="bringup", description="Boots guests on bringup's own VT-x hypervisor.")
+    parser = Parser(prog="bringup", description=ABOUT)
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     # `bringup run` must start in tens of milliseconds: the modules of other subcommands stay out of the process.

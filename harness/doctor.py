@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -25,6 +25,8 @@ MEMORY_WANTED = 1024 * MIB
 """For one machine of 512 MiB, its VMM and the harness."""
 DISK_WANTED = 1024 * MIB
 """For the media of the guests that come from packages."""
+VMM = "VMM "
+FIRST_GUEST = "linux-debian12-cloud"
 MARKS = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "[yellow]-[/yellow]"}
 
 
@@ -57,7 +59,16 @@ def _doctor(_: argparse.Namespace) -> int:
         for finding in findings:
             advice = f" ({finding.advice})" if finding.advice and finding.good is not True else ""
             print(f"{Text.from_markup(MARKS[finding.good])} {finding.what}: {finding.answer}{advice}")
+    console.print(Text(verdict(findings)), soft_wrap=True)
     return 1 if any(finding.good is False for finding in findings) else 0
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """What it comes to, in one line."""
+    if lacking := [finding.what for finding in findings if finding.good is False]:
+        return f"The suite does not work here: {', '.join(lacking)}."
+    vmms = [finding.what.removeprefix(VMM) for finding in findings if finding.good and finding.what.startswith(VMM)]
+    return f"The suite works here, on {', '.join(vmms)}; begin with: bringup boot {FIRST_GUEST}"
 
 
 def examine() -> Iterator[Finding]:
@@ -122,7 +133,7 @@ def _kvm() -> Finding:
 
 
 def _vmm(name: str) -> Finding:
-    what = f"VMM {name}"
+    what = f"{VMM}{name}"
     vmm = loader.load(name)
     try:
         answer = vmm.version()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -74,6 +75,12 @@ def _list(options: argparse.Namespace) -> int:
     )
     there = sum(found.there is There.YES for found in findings)
     print(f"{there} of {len(findings)} there, {size_text(total(findings))} in {Store().root}")
+    wanting = {found.guest for found in findings if found.there in (There.NO, There.PARTLY)}
+    asked = [guest.asked for guest in guests if guest.name in wanting]
+    if asked and options.guests:
+        print(f"to fetch what is missing: bringup media fetch {shlex.join(asked)}")
+    elif any(guest.name in wanting and _is_for_anybody(guest) for guest in guests):
+        print("to fetch what is missing and can be: bringup media fetch --all")
     return 1 if any(found.there is There.WRONG for found in findings) else 0
 
 

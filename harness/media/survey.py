@@ -80,7 +80,7 @@ class _Surveyor:
         there, known = There.NO, None
         match wanted:
             case DebianPackage():
-                origin = f"Debian package {wanted.package} ({wanted.release}, {wanted.architecture})"
+                origin = f"Debian package {wanted.package} ({wanted.release})"
             case Download():
                 known, origin = wanted.size, f"{wanted.url} ({wanted.source})"
                 if (came := download.partial_size(wanted, self.store)) > 0:

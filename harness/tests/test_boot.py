@@ -19,7 +19,7 @@ from standins import bzimage, eventually
 from bringup.harness.cli import main
 from bringup.harness.media.resolve import Media, Medium
 from bringup.harness.outcome import Blame, Outcome
-from bringup.harness.records.schema import End, Finish, MachineStarted, Run, RungReached, Start
+from bringup.harness.records.schema import End, Finish, MachineStarted, Note, Run, RungReached, Start
 from bringup.harness.records.writer import read_run
 
 GUEST = "linux-debian12-cloud"
@@ -71,6 +71,18 @@ def test_rungs_are_shown_at_the_moments_of_the_record(
     rungs = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, RungReached)]
     shown = re.findall(r"^\[.*?(\d+\.\d) host s", capfd.readouterr().err, re.MULTILINE)
     assert shown == [f"{rung.position.host:.1f}" for rung in rungs]
+
+
+def test_what_was_noted_before_a_death_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Path("tiny.toml").open("a") as file:
+        file.write("[[death]]\ntitle = 'version {0}'\npattern = 'Linux version ([0-9.]{1,9})'\nends = false\n")
+    monkeypatch.setenv("FAKE", "panics")
+    assert main(["boot", "./tiny.toml", "--vmm=./fake.toml"]) == 1
+    assert "\n  noted before: version 6.1.0\n" in capfd.readouterr().out
+    notes = [record.text for record in read_run(Path("bringup-out/latest")) if isinstance(record, Note)]
+    assert notes == ["version 6.1.0"]
 
 
 def test_ctrl_c_is_told(tmp_path: Path) -> None:
@@ -229,6 +241,10 @@ def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.Mon
     ("arguments", "error"),
     [
         (["amiga"], "bringup boot: argument GUEST: guest 'amiga' is not known; known are"),
+        (
+            [GUEST, "--vmm=qemo"],
+            "bringup boot: argument --vmm: VMM 'qemo' is not known, did you mean 'qemu'? known are",
+        ),
         ([GUEST, "--vmm=amiga"], "bringup boot: argument --vmm: VMM 'amiga' is not known; known are"),
         ([GUEST, "--until=desktop"], f"bringup boot: --until: {GUEST} has no rung 'desktop'; its rungs are kernel,"),
         ([GUEST, "--media=tape=x"], f"bringup boot: --media tape: {GUEST} has no such medium; it has kernel,"),

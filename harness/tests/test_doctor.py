@@ -26,6 +26,10 @@ def test_this_host_is_good_enough(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for what in ("processor", "memory", "disk", "/dev/kvm", "VMM bringup", "VMM qemu", "packages"):
         assert what in out
+    works = [name for name in loader.names() if f"yes VMM {name}: " in out]
+    assert out.splitlines()[-1] == (
+        f"The suite works here, on {', '.join(works)}; begin with: bringup boot linux-debian12-cloud"
+    )
     assert len([line for line in out.splitlines() if line.startswith("yes VMM bringup: bringup ")]) == 1
 
 
@@ -35,10 +39,11 @@ def test_an_old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.good is False and finding.advice == "it is no x86-64-v2: sse4_1, sse4_2 missing"
 
 
-def test_little_memory_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(host, "memory_available", lambda: 100 * MIB)
     assert found("memory").good is False
     assert main(["doctor"]) == 1
+    assert capsys.readouterr().out.endswith("\nThe suite does not work here: memory.\n")
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec import structs
 
 from bringup.guests import typed_toml
+from bringup.guests.unknown import unknown
 from bringup.harness.errors import HarnessError
 
 from .definition import Vmm
@@ -106,8 +107,7 @@ def load(name_or_path: str) -> LoadedVmm:
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         return _read(Path(name_or_path), str(Path(name_or_path).absolute()))
     if name_or_path not in names():
-        known = ", ".join(names())
-        raise VmmError(f"VMM {name_or_path!r} is not known; known are {known}, and files: a path ends in .toml")
+        raise VmmError(f"{unknown('VMM', name_or_path, names())}, and files: a path ends in .toml")
     return _read(resources.files("bringup.harness.vmms") / f"{name_or_path}.toml")
 
 

@@ -58,6 +58,7 @@ def test_list_before_and_after_a_fetch(run: Run, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "5.9 KiB" in lines[1] and "MIT" in lines[1] and lines[1].endswith("/kernel (a server)")
     assert lines[4].endswith("recipe linux-initrd of busybox, init")
+    assert lines[-1] == f"to fetch what is missing: bringup media fetch {tmp_path / 'my.toml'}"
     assert lines[5].startswith("2 of 4 there, ")
 
     status, lines, _ = run("media", "fetch", "GUEST")
@@ -93,7 +94,7 @@ def test_list_tells_of_damage_and_of_halves(run: Run, tmp_path: Path, server: "S
 def test_list_of_all_that_ship(run: Run) -> None:
     status, lines, _ = run("media", "list")
     assert status == 0
-    assert {line.split()[0] for line in lines[1:-1]} == {name for name in names() if load(name).imitation is None}
+    assert {line.split()[0] for line in lines[1:-2]} == {name for name in names() if load(name).imitation is None}
 
 
 def test_a_fetch_of_what_cannot_be_had(run: Run, server: "Server") -> None:
@@ -120,6 +121,10 @@ def test_a_fetch_of_what_cannot_be_had(run: Run, server: "Server") -> None:
         (["media", "fetch", "GUEST", "--media", "x"], "argument --media: 'x' is not ROLE=FILE"),
         (["media", "prune", "--older-than", "-1"], "argument --older-than: '-1' is no number of days"),
         (["media", "prune", "--older-than", "x"], "argument --older-than: 'x' is no number of days"),
+        (
+            ["guests", "linux-debian12-clud"],
+            "guest 'linux-debian12-clud' is not known, did you mean 'linux-debian12-cloud'",
+        ),
         (["guests", "amiga"], "bringup guests: argument GUEST: guest 'amiga' is not known; known are"),
     ],
 )
@@ -146,7 +151,9 @@ def test_a_guest_in_full(run: Run, name: str) -> None:
     status, lines, _ = run("guests", name)
     assert status == 0
     assert lines[0].startswith(f"{name}: ")
-    assert "ladder" in lines
+    assert "ladder" in lines and any(" host seconds, " in line for line in lines)
+    assert sum("/" + death.pattern in line for line in lines for death in load(name).deaths) == 0
+    _, lines, _ = run("guests", "--deaths", name)
     for death in load(name).deaths:
         assert any(f"/{death.pattern}/" in line for line in lines)  # patterns are shown as they are
 
