@@ -1,14 +1,14 @@
-/* An IDE channel with up to two devices (T13 1410D, ATA/ATAPI-6): registers and resets in ide.c, the
- * protocols of the data in ide_transfer.c, a disk's commands in ata.c, a CD-ROM's in atapi.c and mmc.c.
+/* An IDE channel with up to two devices (T13 1410D, ATA/ATAPI-6): registers and resets in ide.c, the protocols of the
+ * data in ide_transfer.c, a disk's commands in ata.c, a CD-ROM's in atapi.c and mmc.c.
  *
  * A command that needs its medium leaves a `request` when its time has come; who wires the channel serves it from and
  * to `buffer` and calls ide_served. A DMA command then has bytes to move (ide_dma_bytes), which a bus master takes.
  *
  * Of the standard it leaves out: overlap and queueing, security, SMART, media locks of a disk, CFA. Choices where it
- * leaves one: an access to a medium takes 10 us and 1 ns for four bytes, whatever was asked before; a command to one
- * device ends what the other is at (without overlap a host must not give one); a byte access to the Data register moves
- * a word, as a strobe does; no unit attention after power-on; the registers of a device that is not there read as 0,
- * which device 0 answers for device 1 in the Status register. */
+ * leaves one: an access to a medium takes 2 us of guest time, whatever its size; a command to one device ends what the
+ * other is at (without overlap a host must not give one); a byte access to the Data register moves a word, as a strobe
+ * does; no unit attention after power-on; the registers of a device that is not there read as 0, which device 0 answers
+ * for device 1 in the Status register. */
 #ifndef BRINGUP_IDE_H
 #define BRINGUP_IDE_H
 

@@ -4,9 +4,9 @@
 
 #include "ide.h"
 
-/* Guest nanoseconds: of a command or block without the medium, and of an access to it. */
-enum { IDE_COMMAND_TIME = 1000, IDE_ACCESS_TIME = 10000 };
-enum { IDE_DMA_BYTES_PER_NS = 4 };
+/* Guest nanoseconds: from one data block to the next of the same request, of a command without the medium, and of a
+ * request, whatever its size. Short, because a guest that polls runs an instruction in each. */
+enum { IDE_BLOCK_TIME = 200, IDE_COMMAND_TIME = 1000, IDE_ACCESS_TIME = 2000 };
 
 #define IDE_DEFAULT_DMA_MODE 0x22 /* multiword 2, the fastest of a PIIX3 */
 

@@ -97,11 +97,6 @@ void ide_ask(struct ide *ide)
     };
 }
 
-static uint64_t access_time(uint64_t bytes)
-{
-    return IDE_ACCESS_TIME + bytes / IDE_DMA_BYTES_PER_NS;
-}
-
 void ide_send(struct ide *ide, uint32_t bytes, uint32_t block, bool dma, uint64_t now)
 {
     if (!bytes) {
@@ -131,7 +126,7 @@ void ide_move_sectors(struct ide *ide, unsigned way, uint64_t sector, uint32_t s
         ide_begin_block(ide, false); /* the first block comes without an interrupt */
     else
         set_busy(ide, way == IDE_PIO_IN || way == IDE_VERIFY ? IDE_STEP_MEDIUM : IDE_STEP_DMA,
-                 now + access_time(way == IDE_PIO_IN ? bytes_of_round(ide, size) : (uint64_t)sectors * size));
+                 now + IDE_ACCESS_TIME);
 }
 
 void ide_take_packet(struct ide *ide)
@@ -153,9 +148,9 @@ void ide_block_moved(struct ide *ide, uint64_t now)
         set_busy(ide, IDE_STEP_NONE, MACHINE_NEVER);
         atapi_packet(ide, now);
     } else if (transfer->position < transfer->filled) {
-        set_busy(ide, IDE_STEP_BLOCK, now + IDE_COMMAND_TIME);
+        set_busy(ide, IDE_STEP_BLOCK, now + IDE_BLOCK_TIME);
     } else if (transfer->way == IDE_PIO_OUT || transfer->sectors) {
-        set_busy(ide, IDE_STEP_MEDIUM, now + access_time(bytes_of_round(ide, ide_sector_bytes(ide_commanded(ide)))));
+        set_busy(ide, IDE_STEP_MEDIUM, now + IDE_ACCESS_TIME);
     } else if (is_packet(transfer)) {
         ide_end(ide, 0, now);
     } else { /* PIO data-in ends without an interrupt */
