@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 from bringup.guests.definition import Guest, Rung
 from bringup.harness.arguments import (
@@ -25,10 +25,15 @@ from bringup.harness.arguments import (
     size_argument,
     vmm_argument,
 )
-from bringup.harness.attempt import Attempt, Overrides, attached, describe, machine_settings
+from bringup.harness.attached import attach
+from bringup.harness.attempt import Attempt, Overrides, attached, check_supported, describe, machine_settings
 from bringup.harness.climb import Fell, rungs_until
+from bringup.harness.console.strip import ScreenView
 from bringup.harness.display import Display, shown
 from bringup.harness.errors import HarnessError
+from bringup.harness.limits import Scale
+from bringup.harness.machine.machine import start
+from bringup.harness.machine.settings import SCREEN
 from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.session import OUTPUT, Session, create_run
@@ -54,7 +59,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     machine.add_argument("--seed", type=seed_argument, metavar="N", help="of the machine's random numbers")
     machine.add_argument("--rtc", type=rtc_argument, metavar="TIME", help="the date at power-on: 2027-01-01T00:00:00")
     media_options.add(parser)
-    parser.add_argument("--attach", action="store_true", help="give me its console, in host time")
+    parser.add_argument("--show", action="store_true", help="draw the machine's screen on the terminal, in colour")
+    parser.add_argument(
+        "--attach", action="store_true", help="give me its console, in host time; Ctrl-] leaves a screen"
+    )
     parser.add_argument("--transcript", type=Path, metavar="FILE", help="write what the guest says there, too")
     parser.add_argument("--output-dir", type=Path, default=OUTPUT, metavar="FOLDER", help=f"of records ({OUTPUT}/)")
     parser.add_argument(
@@ -70,9 +78,9 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ValueError as error:
         parser.error(f"--until: {error}")
     overrides = _overrides(options, parser)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
     if options.attach:
         return _attach(options, overrides)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
     with ExitStack() as stack:
         files, folder = _open(options, stack, parser)
         return _run(options, rungs, overrides, files, folder)
@@ -93,7 +101,7 @@ def _run(
     try:
         attempt = Attempt(session, options.guest, options.vmm, media_options.media(options), overrides=overrides)
         try:
-            status = _climb(attempt, rungs, options.until, files)
+            status = _climb(attempt, rungs, options.until, files, options.show)
         finally:
             _tell(attempt)
     except KeyboardInterrupt:
@@ -117,7 +125,7 @@ def _tell(attempt: Attempt) -> None:
         print(f"what is known about it: {attempt.bundle}/")
 
 
-def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Sequence[TextIO]) -> int:
+def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Sequence[TextIO], show: bool) -> int:
     """Makes the attempt; the exit status."""
     try:
         with attempt:
@@ -127,6 +135,8 @@ def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Se
             consoles = shown(attempt.consoles)
             for channel, console in consoles.items():
                 console.logfile_read = display.window(channel, console.screen)
+            if show and SCREEN in consoles:
+                display.show(SCREEN, ScreenView(attempt.running.screens))
             try:
                 with display:
                     attempt.climb(until, display.reached)
@@ -168,11 +178,19 @@ def _overrides(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     )
 
 
-def _attach(options: argparse.Namespace, overrides: Overrides) -> NoReturn:
-    """Becomes the VMM, with the guest's console on this terminal."""
+def _attach(options: argparse.Namespace, overrides: Overrides) -> int:
+    """Gives the guest's console to whoever sits at this terminal: its screen, or else it becomes the VMM with the first
+    serial line."""
     guest, vmm = options.guest, options.vmm
     media = media_options.media(options).resolve(guest, overrides.media)
     settings = machine_settings(guest, media, overrides, options.seed)
+    if SCREEN in settings.channels:
+        check_supported(guest, vmm, settings)
+        with start(vmm, settings, scale=Scale()) as machine:
+            attach(machine)
+            if machine.ending is not None:
+                print(f"{guest.name} on {vmm.name}: {machine.ending}")
+        return 0
     command = attached(guest, vmm, settings)
     sys.stdout.flush()
     try:

@@ -37,6 +37,13 @@ class Drawn(Protocol):
         """Its lines from the top."""
 
 
+class Coloured(Drawn, Protocol):
+    """A screen with colours."""
+
+    def ansi(self) -> list[str]:
+        """Its rows, with ECMA-48's sequences for colours; [] while it shows no text."""
+
+
 class Window(NamedTuple):
     """Where one channel's text goes on a display: a console's logfile, to which it writes what it reads."""
 
@@ -48,6 +55,8 @@ class Window(NamedTuple):
         """Text that the guest has said; its screen, if it has one, is up to date."""
         if self.screen is not None and self.screen.draws:
             self.display.draw(self.channel, self.screen)
+        elif self.display.is_shown(self.channel):
+            self.display.note(text)
         else:
             self.display.say(text)
 
@@ -84,6 +93,8 @@ class Display:
         self._picture = ""
         """Its text as it was when it was looked at."""
         self._looked = 0.0
+        self._shown: tuple[str, Coloured] | None = None
+        """The machine's screen, which stands above the rungs in colour, and its channel."""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -103,9 +114,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Shows what the guest says: plain text, without control characters."""
-        for file in self._files:
-            file.write(text)
-            file.flush()
+        self.note(text)
         if not self._live:
             if self._held and "\n" in text:
                 line, _, text = text.partition("\n")
@@ -116,6 +125,20 @@ class Display:
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._console.print(Text(line), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """What goes into the files alone."""
+        for file in self._files:
+            file.write(text)
+            file.flush()
+
+    def show(self, channel: str, screen: Coloured) -> None:
+        """Draws the machine's screen where this is a terminal, in place of what comes on its channel."""
+        self._shown = channel, screen
+
+    def is_shown(self, channel: str) -> bool:
+        """Does the machine's screen stand on the terminal for this channel?"""
+        return self._live is not None and self._shown is not None and self._shown[0] == channel
 
     def window(self, channel: str, screen: Drawn | None) -> Window:
         """For what comes on a channel."""
@@ -142,9 +165,7 @@ class Display:
         if not self._look() or self._screen is None:
             return
         text = f"---- {self._screen[0]} shows\n{self._picture.rstrip()}\n----\n"
-        for file in self._files:
-            file.write(text)
-            file.flush()
+        self.note(text)
         if not self._live:
             self._write(text)
 
@@ -172,11 +193,24 @@ class Display:
     def _draw(self) -> Text:
         width, height = self._console.size
         text = Text()
-        for line in _fitting(self._picture, height - len(self._rungs) - 3) or ([self._line] if self._line else []):
-            text.append(line if len(line) <= width else f"{line[: width - 1]}…")
+        coloured = self._shown[1].ansi() if self._shown is not None else []
+        for row in coloured[-max(height - 4, 1) :]:
+            line = Text.from_ansi(row)
+            line.truncate(width)
+            text.append_text(line).append("\n")
+        picture = _fitting(self._picture, height - len(self._rungs) - 3) if not coloured else []
+        for row in picture or ([self._line] if self._line else []):
+            text.append(row if len(row) <= width else f"{row[: width - 1]}…")
             text.append("\n")
         text.append(_row(f"{self._title}  ", _position(self._moment(), self._began), width), style="bold")
+        return text.append_text(self._rows(width, bool(coloured)))
+
+    def _rows(self, width: int, one: bool) -> Text:
+        """The rungs, or the `one` that is awaited: with a whole screen above there is no room for more."""
+        text = Text()
         for index, rung in enumerate(self._rungs):
+            if one and index != min(len(self._marks), len(self._rungs) - 1):
+                continue
             if index < len(self._marks):
                 text.append(_row(f"  ✓ {rung.id:<13} ", self._marks[index], width), style="green")
             elif index == len(self._marks):

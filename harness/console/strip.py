@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bringup.harness.limits import SECOND, Moment
+from bringup.vmm.screen import ansi
 from bringup.vmm.screen.text import Mode, TextScreen
 
 HEAD = 32
@@ -84,6 +85,10 @@ class ScreenView:
     def text(self) -> str:
         """Its lines from the top, without the blanks at their ends."""
         return self._strip.last.text
+
+    def ansi(self) -> list[str]:
+        """Its rows, with ECMA-48's sequences for colours; [] while it shows no text."""
+        return ansi.lines(self._strip.last)
 
     @property
     def cursor(self) -> tuple[int, int]:

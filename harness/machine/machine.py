@@ -20,6 +20,7 @@ from bringup.harness.outcome import Blame
 from bringup.harness.vmms.definition import Transport
 from bringup.harness.vmms.loader import LoadedVmm, VmmError
 from bringup.vmm.screen import keys
+from bringup.vmm.screen.keys import Stroke
 from bringup.vmm.screen.text import TextScreen
 
 from . import command as command_line
@@ -122,7 +123,12 @@ class Machine:
 
     def press(self, names: str) -> None:
         """Presses keys by QEMU's names: `down down ret`, `ctrl-alt-delete`. ValueError: no key has this name."""
-        self._link.press(keys.presses(names))
+        self.stroke(keys.presses(names))
+
+    def stroke(self, strokes: Sequence[Stroke]) -> None:
+        """Presses keys, one stroke after the other; () does nothing."""
+        if strokes:
+            self._link.press(strokes)
 
     def listen(self, channel: str, listener: Callable[[bytes, Moment], None]) -> None:
         """Calls with each piece of a channel's output, and the moment by which it had come. What the screen shows is
