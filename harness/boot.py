@@ -1,7 +1,7 @@
 """`bringup boot GUEST`: boots a guest on a VMM, climbs its ladder, and shows all it says.
 
-Status: 0 when the wanted rung was reached; 1 when it was not; 2 for wrong usage; 3 when the attempt could not be made
-(media, VMM or host were at fault); 128 + n when signal n ended it.
+Status, of several VMMs the highest: 0 when the wanted rung was reached; 1 when it was not; 2 for wrong usage; 3 when
+the attempt could not be made (media, VMM or host were at fault); 128 + n when signal n ended it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Adds `bringup boot`."""
     parser = subparsers.add_parser("boot", help="boot a guest, show it, see how far it gets", allow_abbrev=False)
     parser.add_argument("guest", type=guest_argument, metavar="GUEST", help="a name (bringup guests) or a .toml file")
-    parser.add_argument("--vmm", type=vmm_argument, default="bringup", help="a name (bringup vmm list) or a .toml file")
+    parser.add_argument(
+        "--vmm", type=vmm_argument, action="append", metavar="VMM",
+        help="a name (bringup vmm list) or a .toml file; again for more, one after the other (bringup)",
+    )  # fmt: skip
     parser.add_argument("--until", metavar="RUNG", help="stop at this rung")
     machine = parser.add_argument_group("in place of the guest's own")
     machine.add_argument("--kernel", type=Path, metavar="FILE")
@@ -78,6 +81,9 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ValueError as error:
         parser.error(f"--until: {error}")
     overrides = _overrides(options, parser)
+    options.vmm = options.vmm or [vmm_argument("bringup")]
+    if options.attach and len(options.vmm) > 1:
+        parser.error("--attach: this terminal is for one VMM's guest")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
     if options.attach:
         return _attach(options, overrides)
@@ -99,11 +105,16 @@ def _run(
     )
     status, interrupted = NOT_TRIED, False
     try:
-        attempt = Attempt(session, options.guest, options.vmm, media_options.media(options), overrides=overrides)
-        try:
-            status = _climb(attempt, rungs, options.until, files, options.show)
-        finally:
-            _tell(attempt)
+        attempts = []
+        status = 0
+        for vmm in options.vmm:
+            attempts.append(Attempt(session, options.guest, vmm, media_options.media(options), overrides=overrides))
+            try:
+                status = max(status, _climb(attempts[-1], rungs, options.until, files, options.show))
+            finally:
+                _tell(attempts[-1])
+        if len(attempts) > 1:
+            print("\nin all:", *(describe(attempt).partition("\n")[0] for attempt in attempts), sep="\n")
     except KeyboardInterrupt:
         status, interrupted = 128 + signal.SIGINT, True
         raise
@@ -181,7 +192,7 @@ def _overrides(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 def _attach(options: argparse.Namespace, overrides: Overrides) -> int:
     """Gives the guest's console to whoever sits at this terminal: its screen, or else it becomes the VMM with the first
     serial line."""
-    guest, vmm = options.guest, options.vmm
+    guest, [vmm] = options.guest, options.vmm
     media = media_options.media(options).resolve(guest, overrides.media)
     settings = machine_settings(guest, media, overrides, options.seed)
     if SCREEN in settings.channels:

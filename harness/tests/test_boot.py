@@ -85,6 +85,20 @@ def test_what_was_noted_before_a_death_is_told(
     assert notes == ["version 6.1.0"]
 
 
+def test_on_several_vmms_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE", "")
+    text = Path("fake.toml").read_text().replace('name = "fake"', 'name = "other"')
+    Path("other.toml").write_text(f"{text}\n[environment]\nFAKE = 'panics'\n")
+    assert main(["boot", "./tiny.toml", "--vmm=./fake.toml", "--vmm=./other.toml"]) == 1
+    *_, heading, one, two = capfd.readouterr().out.splitlines()
+    assert heading == "in all:"
+    assert one.startswith("tiny on fake: 3 of 3 rungs") and two.startswith("tiny on other: 2 of 3 rungs")
+    ends = [record for record in read_run(Path("bringup-out/latest")) if isinstance(record, End)]
+    assert [end.outcome for end in ends] == [Outcome.PASSED, Outcome.DIED]
+
+
 def test_ctrl_c_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml"]
     environment = {**os.environ, "FAKE": "stalls"}
@@ -245,6 +259,7 @@ def test_the_machine_is_started_with_the_user_s_settings(monkeypatch: pytest.Mon
             [GUEST, "--vmm=qemo"],
             "bringup boot: argument --vmm: VMM 'qemo' is not known, did you mean 'qemu'? known are",
         ),
+        ([GUEST, "--attach", "--vmm=qemu", "--vmm=bringup"], "bringup boot: --attach: this terminal is for one VMM"),
         ([GUEST, "--vmm=amiga"], "bringup boot: argument --vmm: VMM 'amiga' is not known; known are"),
         ([GUEST, "--until=desktop"], f"bringup boot: --until: {GUEST} has no rung 'desktop'; its rungs are kernel,"),
         ([GUEST, "--media=tape=x"], f"bringup boot: --media tape: {GUEST} has no such medium; it has kernel,"),
