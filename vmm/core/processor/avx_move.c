@@ -180,7 +180,9 @@ static __attribute__((noinline)) void gather(struct processor *cpu, const struct
             const uint8_t *at = element(cpu, op->src, i * index_size);
             int64_t index = index_size == 4 ? *(const s32u *)at : *(const int64_t *)at;
             uint64_t linear = element_address(cpu, op, (uint64_t)index << op->scale, size, false);
-            load_element(cpu, op, linear, element(cpu, op->dst, i * size), size);
+            uint8_t value[8]; /* one that faults in its middle leaves its register alone */
+            load_element(cpu, op, linear, value, size);
+            memcpy(element(cpu, op->dst, i * size), value, size);
             cpu->gathered = true;
         }
         memset(element(cpu, mask, i * size), 0, size);

@@ -180,3 +180,8 @@ bool set_up_invpcid(struct decode *d)
 {
     return d->operand16 && !d->rep && !d->repne && choose(d, op_invpcid, true);
 }
+
+bool set_up_emms(struct decode *d)
+{
+    return !d->operand16 && !d->rep && !d->repne && choose(d, op_emms, false);
+}

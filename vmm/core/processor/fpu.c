@@ -237,8 +237,6 @@ static __attribute__((noinline)) void emms(struct processor *cpu)
 
 HANDLER(op_emms)
 {
-    if (unlikely(op->form & (FORM_OPERAND16 | FORM_REP | FORM_REPNE)))
-        raise_ud(cpu, op);
     if (unlikely(cpu->mode & MODE_NO_X87))
         fpu_demand_mmx(cpu, op);
     fpu_wait(cpu, op);

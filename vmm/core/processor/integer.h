@@ -109,5 +109,6 @@ bool set_up_0fc7(struct decode *d);
 bool set_up_ins(struct decode *d); /* 0 INS, 1 OUTS: operands of at most 4 bytes */
 bool set_up_in(struct decode *d);  /* IN, OUT by immediate; 2, 3 by DX */
 bool set_up_invpcid(struct decode *d);
+bool set_up_emms(struct decode *d);
 
 #endif

@@ -298,7 +298,7 @@ const struct opcode opcode_table[4][256] = {
         SIMD16(0x50), SIMD16(0x60),
         [0x70] = SIMD_8, [0x71] = SIMD_8, [0x72] = SIMD_8, [0x73] = SIMD_8,
         [0x74] = SIMD(IMM_NONE), [0x75] = SIMD(IMM_NONE), [0x76] = SIMD(IMM_NONE),
-        [0x77] = {DO("emms", 0, op_emms, IMM_NONE), NEEDS(MMX)},
+        [0x77] = {ROW("emms", 0, set_up_emms, IMM_NONE, 0), NEEDS(MMX)},
         SIMD4(0x7c),
         SIXTEEN(JCC_Z, 0x80), SIXTEEN(SETCC, 0x90),
         [0xa0] = {ROW("push", A_DEFAULT64, set_up_push_seg, IMM_NONE, 0)}, [0xa1] = {ROW("pop", A_DEFAULT64 | A_ENDS, set_up_pop_seg, IMM_NONE, 0)},

@@ -545,11 +545,26 @@ static handler control_form(const struct decode *d)
     }
 }
 
+/* FCMOVcc, FCOMI and its like came with the P6's CMOV, FISTTP with SSE3. */
+static bool is_there(const struct decode *d)
+{
+    unsigned reg = d->modrm >> 3 & 7;
+    if (d->mod != 3) {
+        bool fisttp = reg == 1 && (d->opcode == 0xdb || d->opcode == 0xdd || d->opcode == 0xdf);
+        return !fisttp || has_feature(d->cpu, FEATURE_SSE3);
+    }
+    bool by_flags = (d->opcode == 0xda && reg < 4) || (d->opcode == 0xdb && (reg < 4 || reg == 5 || reg == 6)) ||
+                    (d->opcode == 0xdf && (reg == 5 || reg == 6));
+    return !by_flags || has_feature(d->cpu, FEATURE_CMOV);
+}
+
 bool set_up_x87(struct decode *d)
 {
     struct op *op = d->op;
     unsigned row = d->opcode & 7;
     bool checked = d->mode & MODE_FPU_CHECKED;
+    if (!is_there(d))
+        return false;
     op->imm = row << 8 | d->modrm;
     op->fn = control_form(d);
     if (!op->fn && d->mod == 3) {

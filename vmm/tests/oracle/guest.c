@@ -11,7 +11,7 @@
 #include "layout.h"
 
 #define ARENA_BYTES (2u << 20)
-#define FILE_PHYSICAL 0x100000u
+#define FILE_PHYSICAL GUEST_CODE_PHYSICAL
 #define TABLES_PHYSICAL 0x10000u
 #define SYSTEM_PHYSICAL 0x4000u
 #define SYSTEM_LINEAR 0xffff800000000000 /* supervisor pages: */
@@ -188,7 +188,7 @@ static void set_segment(unsigned n, uint16_t selector)
     cpu->s.seg[n] = descriptor_segment(selector, &d);
 }
 
-static void load(const struct oracle_case *test)
+void guest_load(const struct oracle_case *test)
 {
     const struct oracle_state *from = &test->state;
     struct vcpu_state *s = &cpu->s;
@@ -246,9 +246,8 @@ static void come_back(struct oracle_result *result)
         result->vector = ORACLE_DONE; /* the host cannot tell it from the single step */
 }
 
-void guest_run(const struct oracle_case *test, struct oracle_result *result)
+void guest_go(const struct oracle_case *test, struct oracle_result *result)
 {
-    load(test);
     enum leave why = cpu_run_one(cpu);
     if (why == LEAVE_BUDGET && cpu->s.interruptibility & BLOCKING_BY_MOV_SS)
         why = cpu_run_one(cpu); /* the single step comes after the next instruction */
@@ -267,4 +266,10 @@ void guest_run(const struct oracle_case *test, struct oracle_result *result)
         result->error = why;
     }
     store(test, result);
+}
+
+void guest_run(const struct oracle_case *test, struct oracle_result *result)
+{
+    guest_load(test);
+    guest_go(test, result);
 }

@@ -72,8 +72,12 @@ const uint8_t *host_memory(void); /* FILE_BYTES */
 struct machine_config;
 bool guest_start(const struct machine_config *config, char *why, size_t size);
 void guest_run(const struct oracle_case *test, struct oracle_result *result);
+/* Its two halves, between which the processor's state may be changed; cpu_update() must follow. */
+void guest_load(const struct oracle_case *test);
+void guest_go(const struct oracle_case *test, struct oracle_result *result);
 void guest_clear(void);
-uint8_t *guest_memory(void); /* FILE_BYTES */
+uint8_t *guest_memory(void); /* FILE_BYTES, from this physical address; code comes first */
+#define GUEST_CODE_PHYSICAL 0x100000u
 struct processor *guest_processor(void);
 
 /* ---- forms.c ---- */

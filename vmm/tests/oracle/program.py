@@ -59,9 +59,9 @@ def compile_all(sources: list[Path], folder: Path) -> list[str]:
         return list(pool.map(compile_one, sources))
 
 
-def build(program: Path, sources: Path = HERE) -> None:
-    """Makes a program of the C files in `sources` with the processor's, once for all who ask for the same path; the
-    processor is compiled once for all programs of a folder."""
+def build(program: Path, sources: Path = HERE, shared: Iterable[Path] = ()) -> None:
+    """Makes a program of the C files in `sources` and of `shared` ones with the processor's, once for all who ask for
+    the same path; the processor is compiled once for all programs of a folder."""
     with (program.parent / "programs.lock").open("w") as lock, TemporaryDirectory() as name:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if program.exists():
@@ -71,7 +71,7 @@ def build(program: Path, sources: Path = HERE) -> None:
             objects = compile_all(sorted((CORE / "processor").glob("*.c")), folder)
             subprocess.run(["ar", "rc", str(folder / "processor.a"), *objects], check=True)
             shutil.move(folder / "processor.a", processor)
-        objects = compile_all(sorted(sources.glob("*.c")), folder)
+        objects = compile_all([*sorted(sources.glob("*.c")), *shared], folder)
         made = folder / "program"
         subprocess.run([*COMPILER, *FLAGS, *LINK, "-o", str(made), *objects, str(processor)], check=True)
         shutil.move(made, program)
