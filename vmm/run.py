@@ -76,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the firmware tries: a floppy, c disk, d CD-ROM, n network (cad)",
     )  # fmt: skip
     boot.add_argument(
+        "--bios-serial",
+        action="store_true",
+        help="what the BIOS draws for the guest comes on COM1 too, and keys from it",
+    )
+    boot.add_argument(
         "--initrd", metavar="FILE",
         help="Linux: its initial RAM disk; multiboot: modules, as 'FILE ARGUMENTS,FILE ARGUMENTS,...'",
     )  # fmt: skip
@@ -210,7 +215,8 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
 
 def _firmware(args: argparse.Namespace) -> fw_cfg.Firmware:
     roms = [(fw_cfg.VGA_ROM, bytes(map_file(args.vgabios, "VGA BIOS")))] if args.vgabios else []
-    return fw_cfg.Firmware(args.memory, args.cpus, roms, boot_order.paths(args.boot, spec.place_drives(args.drives)))
+    order = boot_order.paths(args.boot, spec.place_drives(args.drives))
+    return fw_cfg.Firmware(args.memory, args.cpus, roms, order, serial=args.bios_serial)
 
 
 def _image(args: argparse.Namespace, machine_spec: MachineSpec) -> Image | None:

@@ -39,6 +39,8 @@ class Firmware:
     roms: Sequence[tuple[str, bytes]] = ()
     boot_order: Sequence[str] = ()
     menu: bool = False
+    serial: bool = False
+    """SeaBIOS's sercon: its video services draw on COM1 too, and its keyboard services read from there."""
 
 
 def items(firmware: Firmware) -> list[tuple[int, bytes]]:
@@ -67,6 +69,8 @@ def _e820(memory: int) -> bytes:
 
 def _boot(firmware: Firmware) -> list[tuple[str, bytes]]:
     files = [("etc/boot-menu-wait", struct.pack("<H", 0))] if not firmware.menu else []
+    if firmware.serial:
+        files.append(("etc/sercon-port", struct.pack("<H", acpi.UART_PORTS[0])))
     if firmware.boot_order:
         files.append(("bootorder", "\n".join(firmware.boot_order).encode() + b"\0"))
     return files

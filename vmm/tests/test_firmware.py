@@ -105,6 +105,8 @@ def test_items() -> None:
 def test_the_table_loaders_script_makes_valid_tables() -> None:
     """As firmware runs it: pointers are moved to where the files were put, then sums are made."""
     found = files(fw_cfg.Firmware(64 * MIB, 2))
+    assert "etc/sercon-port" not in found
+    assert files(fw_cfg.Firmware(64 * MIB, 2, serial=True))["etc/sercon-port"] == (0x3F8).to_bytes(2, "little")
     memory = bytearray(0x20000)
     at: dict[str, int] = {}
     for command in struct.iter_unpack("<I124s", found[fw_cfg.LOADER_FILE]):
