@@ -362,7 +362,7 @@ class Attempt:
 
     def failed(self, error: BaseException) -> None:
         """This error, which does not pass through here, is what the attempt ends with."""
-        self._failed = self._verdict(error)
+        self._failed = self.verdict = self._verdict(error)
 
     def skipped(self, reason: str) -> None:
         """Its user found that there is nothing to do here."""
@@ -493,6 +493,7 @@ class Attempt:
             "host_seconds": position.host if position else None,
             "labels": ", ".join(end.labels) or None,
             "bundle": os.fspath(self.bundle) if self.bundle else None,
+            "repeat": self.repeat,
         }
 
 

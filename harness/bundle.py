@@ -33,19 +33,20 @@ INSPECTION = 5.0
 def write(
     folder: Path,
     verdict: str,
-    guest: Guest,
+    guest: Guest | None,
     machine: Machine | None,
     consoles: Mapping[str, Console],
     repeat: str,
 ) -> list[str]:
-    """Writes the bundle; returns what could not be written, a line each: one part's failure does not lose the rest.
-    OSError: the folder cannot be made."""
+    """Writes the bundle; without `guest` of a program that is none. Returns what could not be written, a line each: one
+    part's failure does not lose the rest. OSError: the folder cannot be made."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, Callable[[], str | bytes]] = {
         "verdict.txt": lambda: verdict,
-        "guest.toml": lambda: guest.text,
         "repeat.txt": lambda: repeat + "\n",
     }
+    if guest is not None:
+        parts["guest.toml"] = lambda: guest.text
     for name, console in consoles.items():
         parts[f"console-{name}.raw"] = console.raw.bytes
         parts[f"console-{name}.txt"] = lambda console=console: rendered(console)  # type: ignore[misc]

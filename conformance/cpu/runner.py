@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pexpect
@@ -36,6 +36,8 @@ class Runner:
     scale: Scale = field(default_factory=Scale)
     cpu: str = CPU
     accel: str | None = None
+    keep: Callable[[Result, Machine], None] = lambda result, machine: None
+    """Told of each result that is bad while its machine can still be asked."""
     results: dict[str, Result] = field(default_factory=dict)
     """By name, of those that have been run."""
 
@@ -45,7 +47,8 @@ class Runner:
         chosen = [behaviour for behaviour in behaviours() if behaviour.name in set(wanted)]
         for behaviour in chosen:
             if behaviour.ending and behaviour.name not in self.results:
-                self.results[behaviour.name] = self._final(behaviour)
+                with self._start(f"run={behaviour.name}") as machine:
+                    self._found(_final(behaviour, machine), machine)
         ordinary = [behaviour.name for behaviour in chosen if not behaviour.ending]
         while left := [name for name in ordinary if name not in self.results]:
             yield from self._machine(left)
@@ -69,7 +72,7 @@ class Runner:
             reader = Reader()
             for result in _results(machine, reader):
                 if result.name not in self.results:
-                    self.results[result.name] = result
+                    self._found(result, machine)
                     if result.name in left:
                         yield result
             if not reader.finished:
@@ -77,28 +80,18 @@ class Runner:
                 why = f"the machine ended: {machine.ending}" if machine.ending else "it did not come back"
                 if not reader.header:
                     why = f"the program did not begin; {why}"
-                self.results[name] = Result(name, Verdict.DIED, why)
+                self._found(Result(name, Verdict.DIED, why), machine)
                 if name in left:
                     yield self.results[name]
             for name in left:  # a program that leaves some out and says END would be started for ever
                 if reader.finished and name not in self.results:
-                    self.results[name] = Result(name, Verdict.DIED, "the program did not run it")
+                    self._found(Result(name, Verdict.DIED, "the program did not run it"), machine)
                     yield self.results[name]
 
-    def _final(self, behaviour: Behaviour) -> Result:
-        with self._start(f"run={behaviour.name}") as machine:
-            reader = Reader()
-            for result in _results(machine, reader):
-                if result.name == behaviour.name:
-                    return result
-            if reader.begun != behaviour.name or reader.ending != behaviour.ending:
-                return Result(behaviour.name, Verdict.DIED, f"it did not come to its end: {machine.ending}")
-            if machine.ending is None:
-                return Result(behaviour.name, Verdict.DIED, f"the machine did not end, expected {behaviour.ending}")
-            kind = machine.ending.kind
-            if kind == behaviour.ending or (kind in RESETS and behaviour.ending in RESETS):
-                return Result(behaviour.name, Verdict.PASSED)
-            return Result(behaviour.name, Verdict.FAILED, f"it ended by {machine.ending}, expected {behaviour.ending}")
+    def _found(self, result: Result, machine: Machine) -> None:
+        self.results[result.name] = result
+        if result.verdict in (Verdict.FAILED, Verdict.DIED):
+            self.keep(result, machine)
 
     def _start(self, asked: str) -> Machine:
         program = images.PROGRAMS[0]
@@ -112,6 +105,22 @@ class Runner:
             debug_exit=debug_exit,
         )
         return start(self.vmm, settings, scale=self.scale)
+
+
+def _final(behaviour: Behaviour, machine: Machine) -> Result:
+    """Of a behaviour that ends its machine."""
+    reader = Reader()
+    for result in _results(machine, reader):
+        if result.name == behaviour.name:
+            return result
+    if reader.begun != behaviour.name or reader.ending != behaviour.ending:
+        return Result(behaviour.name, Verdict.DIED, f"it did not come to its end: {machine.ending}")
+    if machine.ending is None:
+        return Result(behaviour.name, Verdict.DIED, f"the machine did not end, expected {behaviour.ending}")
+    kind = machine.ending.kind
+    if kind == behaviour.ending or (kind in RESETS and behaviour.ending in RESETS):
+        return Result(behaviour.name, Verdict.PASSED)
+    return Result(behaviour.name, Verdict.FAILED, f"it ended by {machine.ending}, expected {behaviour.ending}")
 
 
 def _results(machine: Machine, reader: Reader) -> Iterator[Result]:

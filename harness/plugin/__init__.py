@@ -95,6 +95,7 @@ def pytest_runtest_makereport(
         from bringup.harness.plugin import outcomes
 
         outcomes.tell(item, call)
+        return outcomes.short(item, call, (yield))
     return (yield)
 
 

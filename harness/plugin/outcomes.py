@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bringup.harness.attempt import Attempt, Unsupported, expected_failure
-from bringup.harness.climb import Fell
+from bringup.harness.attempt import Attempt, Unsupported, describe, expected_failure
+from bringup.harness.bundle import rendered
+from bringup.harness.climb import FAULTS, Fell
+from bringup.harness.errors import HarnessError
 from bringup.harness.media.resolve import MediaError, MediaMissing
 from bringup.harness.plugin import options
 from bringup.harness.vmms.loader import LoadedVmm
 
+OURS = Path(__file__).parents[2]
+LAST, WIDTH = 10, 200
+"""Lines of a console that are shown of a failure, and their characters."""
 ATTEMPT = pytest.StashKey[Attempt]()
 """The attempt that a test makes."""
 HUNG_UP = "cannot send"
@@ -91,6 +97,35 @@ def tell(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
         attempt.skipped(str(error))  # by the test itself
     elif not isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
         attempt.failed(error)
+
+
+def short(item: pytest.Item, call: pytest.CallInfo[Any], report: pytest.TestReport) -> pytest.TestReport:
+    """A failure as its reader needs it: of an error of a guest, a VMM or media, the line of the test that met it, and
+    not our source; how far the guest got, what it said last, and the command that does it again."""
+    if not report.failed or call.excinfo is None:
+        return report
+    of_ours = isinstance(call.excinfo.value, (Fell, HarnessError, *FAULTS))
+    if of_ours and item.config.getoption("tbstyle") == "auto" and not item.config.getoption("fulltrace"):
+        traceback = call.excinfo.traceback.cut(path=item.path)
+        if Path(traceback[0].path) == item.path:  # else it came from a fixture of ours
+            shown = traceback.filter(
+                lambda entry: Path(entry.path) == item.path or not Path(entry.path).is_relative_to(OURS)
+            )
+            report.longrepr = call.excinfo.getrepr(style="short", chain=False, tbfilter=lambda _: shown)
+        else:
+            report.longrepr = call.excinfo.getrepr(style="value", chain=False)
+    if (attempt := item.stash.get(ATTEMPT, None)) is not None and call.when != "teardown":
+        report.sections.append((f"{attempt.guest.name} on {attempt.vmm.name}", summary(attempt)))
+    return report
+
+
+def summary(attempt: Attempt) -> str:
+    """How far the guest got, the last lines of its consoles, the command that does it again."""
+    lines = [describe(attempt)]
+    for name, console in attempt.consoles.items():
+        said = [line for line in rendered(console).splitlines() if line.strip()]
+        lines += [f"{name} says at last:", *(f"  {line[:WIDTH]}" for line in said[-LAST:])] if said else []
+    return "\n".join((*lines, f"to repeat: {attempt.repeat}"))
 
 
 def check_needs(item: pytest.Item) -> None:

@@ -129,7 +129,30 @@ def test_what_goes_wrong(mode: str, outcome: Outcome, blame: Blame, title: str) 
     [end] = records(End)
     assert isinstance(end, End) and (end.outcome, end.blame) == (outcome, blame) and title in end.title
     assert f"{outcome.value} ({blame.value}): {end.title}"[:80] in row(done.stdout)
-    assert (Path("bringup-out/latest") / end.bundle / "verdict.txt").exists()
+    bundle = Path("bringup-out/latest") / end.bundle
+    assert (bundle / "verdict.txt").exists()
+    failure = done.stdout.partition("= FAILURES =")[2].partition("= short test summary")[0]
+    assert "test_guests.py:" in failure and "in test_ladder" in failure
+    assert f"to repeat: {(bundle / 'repeat.txt').read_text()}" in failure
+    assert f"{outcome.value} ({blame.value}): {end.title}" in failure
+    if mode == "panics":
+        assert "main says at last:\n  [    0.000000] Linux version 6.1.0\n  bringup: init\n" in failure
+    for ours in ("climb.py", "machine.py", "Guest(", "raise "):
+        assert ours not in failure
+    assert len(failure.splitlines()) < 25
+
+
+@pytest.mark.usefixtures("project")
+def test_a_check_that_fails_shows_the_check_and_the_guest() -> None:
+    Path("test_guests.py").write_text(CLASS)
+    failure = run("-k", "three").stdout.partition("= FAILURES =")[2]
+    assert 'assert not "broken"' in failure and "main says at last:\n" in failure and "to repeat: pytest " in failure
+
+
+@pytest.mark.usefixtures("project")
+def test_who_asks_for_the_whole_traceback_has_it() -> None:
+    for option in ("--tb=short", "--full-trace"):
+        assert "harness/climb.py:" in run(option, mode="falls").stdout
 
 
 @pytest.mark.usefixtures("project")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bringup.conformance.cpu import images
+from bringup.conformance.cpu import images, test_behaviours
 from bringup.conformance.cpu.catalogue import behaviours
 from bringup.conformance.cpu.results import Result, Verdict
 from bringup.conformance.cpu.runner import Runner
@@ -16,6 +17,9 @@ from bringup.harness.cli import main
 from bringup.harness.limits import Scale
 from bringup.harness.machine.machine import start
 from bringup.harness.machine.settings import Settings
+from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.records.schema import End
+from bringup.harness.records.writer import read_run
 from bringup.harness.vmms.loader import load
 
 
@@ -64,14 +68,54 @@ def test_an_unknown_behaviour_is_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert "--run: no behaviour is called magic.*" in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["endings.triple_fault", "endings.power_off"])
-def test_a_machine_that_dies_before_the_program_has_passed_nothing(name: str, tmp_path: Path) -> None:
-    """It ends as the behaviour wants, and has not run it."""
+def falls(path: Path) -> Path:
+    """A VMM's file: a stand-in whose guest says two lines and falls."""
     stand_in = Path(__file__).parents[3] / "harness" / "tests" / "fake_machine.py"
     text = load("bringup").text
     text = re.sub(r"^command = .*$", f'command = ["{sys.executable}", "{stand_in}"]', text, flags=re.MULTILINE)
     text = re.sub(r"^\[control\]\n(.+\n)+", "", text, flags=re.MULTILINE)  # it speaks no QMP
-    path = tmp_path / "fake.toml"
-    path.write_text(text + '\n[environment]\nFAKE = "falls"\n')
-    [result] = Runner(load(str(path))).run([name])
+    path.write_text(text.replace('name = "bringup"', 'name = "fake"') + '\n[environment]\nFAKE = "falls"\n')
+    return path
+
+
+@pytest.mark.parametrize("name", ["endings.triple_fault", "endings.power_off"])
+def test_a_machine_that_dies_before_the_program_has_passed_nothing(name: str, tmp_path: Path) -> None:
+    """It ends as the behaviour wants, and has not run it."""
+    [result] = Runner(load(str(falls(tmp_path / "fake.toml")))).run([name])
     assert result.verdict is Verdict.DIED and result.why.startswith("it did not come to its end: ")
+
+
+def test_a_behaviour_that_fails_is_short_and_leaves_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    vmm = falls(tmp_path / "fake.toml")
+    last = [one.name for one in behaviours() if not one.ending][-1]
+    test = Path(test_behaviours.__file__)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"{test}::test_behaviour[fake-{last}]", f"--vmm={vmm}"],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    [end] = [one for one in read_run(Path("bringup-out/latest")) if isinstance(one, End)]
+    assert (end.outcome, end.blame) == (Outcome.DIED, Blame.VMM)
+    kept = Path("bringup-out/latest").resolve() / end.bundle
+    again = f"bringup vcpu --vmm={vmm} --run={last}"
+    failure = done.stdout.partition("= FAILURES =")[2].splitlines()[2:5]
+    assert failure == [
+        f"{last} on fake: died: {end.title}", f"to repeat: {again}", f"what is known about it: {kept}/",
+    ]  # fmt: skip
+    assert "Linux version 6.1.0\n" in (kept / "console-serial0.txt").read_text()
+    assert (kept / "repeat.txt").read_text() == f"{again}\n" and "run=" in (kept / "command.txt").read_text()
+    assert main(again.split()[1:]) == 1
+
+
+def test_a_behaviour_on_a_vmm_that_does_not_start_has_an_end(tmp_path: Path) -> None:
+    vmm, test = falls(tmp_path / "fake.toml"), test_behaviours.__file__
+    vmm.write_text(vmm.read_text().replace('FAKE = "falls"', 'FAKE = "refuses"'))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"{test}::test_behaviour[fake-a20.port_92]", f"--vmm={vmm}"],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Error: fake refuses: " in done.stdout
+    assert len(done.stdout.splitlines()) < 40 and "runner.py" not in done.stdout
+    [end] = [one for one in read_run(tmp_path / "bringup-out" / "latest") if isinstance(one, End)]
+    assert (end.outcome, end.blame) == (Outcome.ERROR, Blame.VMM)
