@@ -1,4 +1,5 @@
-"""A machine's screen and keyboard on this terminal: `bringup boot --attach` of a guest that talks on its screen.
+"""A machine on this terminal, for a person: `bringup boot --attach`. Of a guest that talks on its screen that is screen
+and keyboard, of others the first serial line, as it is.
 
 Guest time follows the host's: a machine in virtual time is held back when it is ahead, and when it is behind nobody
 waits for it.
@@ -12,12 +13,12 @@ import select
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 from bringup.guests.definition import Limit
-from bringup.harness.limits import SECOND
+from bringup.harness.limits import SECOND, Moment
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.settings import SCREEN
 from bringup.vmm.screen import ansi, keys
@@ -30,6 +31,8 @@ SLICE = Limit(guest=0.02, host=0.02)
 """How long the machine runs between two looks at the keyboard."""
 REST = 0.05
 """Host seconds between two looks when the guest has halted for ever."""
+LAG = 0.1
+"""Seconds that guest time may be behind the host's before that is forgotten."""
 PIECE = 4096
 NOTICE = "Ctrl-] leaves"
 
@@ -106,26 +109,54 @@ def _raw(fd: int) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-def attach(machine: Machine, stdin: int | None = None, out: TextIO | None = None) -> None:
-    """Gives a person the machine's screen and keyboard until the machine ends or Ctrl-] is typed. MachineError: it has
-    none."""
+def attach(
+    machine: Machine, stdin: int | None = None, out: TextIO | None = None, watch: Callable[[], None] | None = None
+) -> None:
+    """Gives a person the machine's screen and keyboard until the machine ends or Ctrl-] is typed. `watch` is called
+    whenever it has run. MachineError: it has none."""
     keyboard = sys.stdin.fileno() if stdin is None else stdin
     machine.listen(SCREEN, lambda data, moment: None)
+
+    def ran() -> None:
+        terminal.draw(machine.screens.last)
+        if watch is not None:
+            watch()
+
     with _raw(keyboard), ScreenTerminal(sys.stdout if out is None else out) as terminal:
-        begin, open_ = machine.moment(), True
-        while machine.ending is None:
-            moment = machine.moment()
-            ahead = 0.0
-            if moment.guest_ns is not None and begin.guest_ns is not None:
-                ahead = (moment.guest_ns - begin.guest_ns) / SECOND - (moment.host - begin.host)
-            wait = REST if machine.halted else max(ahead, 0.0)
-            ready, _, _ = select.select([keyboard] if open_ else [], [], [], wait)
-            if ready:
-                typed = os.read(keyboard, PIECE)
-                open_ = bool(typed)
-                if ESCAPE in typed:
-                    return
-                machine.stroke(strokes(typed.decode(errors="ignore")))
-            if not machine.halted:
-                machine.pump(machine.deadline(SLICE))
-            terminal.draw(machine.screens.last)
+        _follow(machine, keyboard, lambda typed: machine.stroke(strokes(typed.decode(errors="ignore"))), ran)
+
+
+def attach_line(machine: Machine, channel: str, stdin: int, out: int, watch: Callable[[], None] | None = None) -> None:
+    """Gives a person a serial line: bytes both ways as they are, for the terminal is the guest's; the rest as for
+    `attach`."""
+
+    def said(data: bytes, moment: Moment) -> None:
+        while data:
+            data = data[os.write(out, data) :]
+
+    machine.listen(channel, said)
+    with _raw(stdin):
+        _follow(machine, stdin, lambda typed: machine.send(channel, typed), watch or (lambda: None))
+
+
+def _follow(machine: Machine, keyboard: int, send: Callable[[bytes], None], ran: Callable[[], None]) -> None:
+    """Runs a machine no faster than the host's clock, and passes on what is typed."""
+    begin, open_ = machine.moment(), True
+    while machine.ending is None:
+        moment = machine.moment()
+        ahead = 0.0
+        if moment.guest_ns is not None and begin.guest_ns is not None:
+            ahead = (moment.guest_ns - begin.guest_ns) / SECOND - (moment.host - begin.host)
+            if ahead < -LAG:
+                begin = moment  # what it fell behind is not caught up: its seconds are the host's from here
+        wait = REST if machine.halted else max(ahead, 0.0)
+        ready, _, _ = select.select([keyboard] if open_ else [], [], [], wait)
+        if ready:
+            typed = os.read(keyboard, PIECE)
+            open_ = bool(typed)
+            if ESCAPE in typed:
+                return
+            send(typed)
+        if not machine.halted:
+            machine.pump(machine.deadline(SLICE))
+        ran()

@@ -28,12 +28,12 @@ import msgspec
 
 from bringup.guests.definition import SYNTHETIC, Guest, MissedRung, Rung
 from bringup.harness import bundle
-from bringup.harness.climb import FAULTS, Climb, Fell, OnRung, climb, rungs_until, verdict_of
+from bringup.harness.climb import FAULTS, POWER_OFF, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
 from bringup.harness.errors import HarnessError
 from bringup.harness.hold import hold
 from bringup.harness.limits import SECOND, Moment, Time, host_now
-from bringup.harness.machine.command import command, fill, lacks
+from bringup.harness.machine.command import lacks
 from bringup.harness.machine.ending import KILLED, RefusedError
 from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import DriveSettings, Settings
@@ -330,23 +330,38 @@ class Attempt:
         self.way = Climb(rungs_until(self.guest, until))
 
         def reached(rung: Rung, index: int, moment: Moment) -> None:
-            self.session.records.write(
-                RungReached(
-                    run=self.session.run,
-                    at=time.time(),
-                    attempt=self.id,
-                    rung=rung.id,
-                    index=index,
-                    of=len(self.way.rungs),
-                    position=self._position(moment),
-                )
-            )
+            self._record(rung, index, moment)
             self._exits = machine.exits() or self._exits
             if on_rung:
                 on_rung(rung, index, moment)
 
         climb(self.guest, machine, self.consoles, self.way, reached)
         return self.way
+
+    def watch(self) -> None:
+        """Takes rungs as they come, though nobody climbs: a person does what they ask for. For a machine that ran."""
+        first = next(iter(self.consoles))
+        while not self.way.complete:
+            index = len(self.way.reached)
+            rung = self.way.rungs[index]
+            ended = self.running.ending is not None and self.running.ending.kind == POWER_OFF
+            if not rung.matches(self.consoles[rung.console or first].text) or (rung.ending and not ended):
+                return
+            self.way.reached.append(rung)
+            self._record(rung, index, self.moment())
+
+    def _record(self, rung: Rung, index: int, moment: Moment) -> None:
+        self.session.records.write(
+            RungReached(
+                run=self.session.run,
+                at=time.time(),
+                attempt=self.id,
+                rung=rung.id,
+                index=index,
+                of=len(self.way.rungs),
+                position=self._position(moment),
+            )
+        )
 
     @property
     def shell(self) -> Console:
@@ -542,14 +557,6 @@ def check_supported(guest: Guest, vmm: LoadedVmm, settings: Settings) -> None:
         missing.append(f"boot by {guest.definition.machine.boot}")
     if missing:
         raise Unsupported(f"{vmm.name} does not offer {missing[0]}")
-
-
-def attached(guest: Guest, vmm: LoadedVmm, settings: Settings) -> tuple[str, ...]:
-    """The command that gives a person at a terminal the guest's first serial line. Unsupported: the VMM has none."""
-    if not vmm.definition.attach:
-        raise Unsupported(f"{vmm.name} does not say how a person attaches: its file has no `attach`")
-    check_supported(guest, vmm, settings)
-    return (*command(vmm.definition, settings), *(fill(argument, {}) for argument in vmm.definition.attach))
 
 
 def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> MissedRung | None:

@@ -25,14 +25,12 @@ from bringup.harness.arguments import (
     size_argument,
     vmm_argument,
 )
-from bringup.harness.attached import attach
-from bringup.harness.attempt import Attempt, Overrides, attached, check_supported, describe, machine_settings
+from bringup.harness.attached import attach, attach_line
+from bringup.harness.attempt import Attempt, Overrides, describe
 from bringup.harness.climb import Fell, rungs_until
 from bringup.harness.console.strip import ScreenView
 from bringup.harness.display import Display, shown
 from bringup.harness.errors import HarnessError
-from bringup.harness.limits import Scale
-from bringup.harness.machine.machine import start
 from bringup.harness.machine.settings import SCREEN
 from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
@@ -85,8 +83,8 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if options.attach and len(options.vmm) > 1:
         parser.error("--attach: this terminal is for one VMM's guest")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
-    if options.attach:
-        return _attach(options, overrides)
+    if options.attach and not (os.isatty(0) and os.isatty(1)):
+        parser.error("--attach: standard input and output are no terminal, which is what a person has")
     with ExitStack() as stack:
         files, folder = _open(options, stack, parser)
         return _run(options, rungs, overrides, files, folder)
@@ -108,9 +106,13 @@ def _run(
         attempts = []
         status = 0
         for vmm in options.vmm:
-            attempts.append(Attempt(session, options.guest, vmm, media_options.media(options), overrides=overrides))
+            media, test = media_options.media(options), "attach" if options.attach else "ladder"
+            attempts.append(Attempt(session, options.guest, vmm, media, test=test, overrides=overrides))
             try:
-                status = max(status, _climb(attempts[-1], rungs, options.until, files, options.show))
+                if options.attach:
+                    status = _attach(attempts[-1])
+                else:
+                    status = max(status, _climb(attempts[-1], rungs, options.until, files, options.show))
             finally:
                 _tell(attempts[-1])
         if len(attempts) > 1:
@@ -158,6 +160,11 @@ def _climb(attempt: Attempt, rungs: Sequence[Rung], until: str | None, files: Se
         pass  # the verdict says it
     except HarnessError:
         pass
+    return _status(attempt)
+
+
+def _status(attempt: Attempt) -> int:
+    """The exit status that says how an attempt ended."""
     if attempt.verdict.outcome is Outcome.PASSED:
         return 0
     if attempt.verdict.is_wrong_usage:
@@ -189,25 +196,26 @@ def _overrides(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     )
 
 
-def _attach(options: argparse.Namespace, overrides: Overrides) -> int:
-    """Gives the guest's console to whoever sits at this terminal: its screen, or else it becomes the VMM with the first
-    serial line."""
-    guest, [vmm] = options.guest, options.vmm
-    media = media_options.media(options).resolve(guest, overrides.media)
-    settings = machine_settings(guest, media, overrides, options.seed)
-    if SCREEN in settings.channels:
-        check_supported(guest, vmm, settings)
-        with start(vmm, settings, scale=Scale()) as machine:
-            attach(machine)
-            if machine.ending is not None:
-                print(f"{guest.name} on {vmm.name}: {machine.ending}")
-        return 0
-    command = attached(guest, vmm, settings)
-    sys.stdout.flush()
+def _attach(attempt: Attempt) -> int:
+    """Gives the guest to whoever sits at this terminal; the exit status."""
     try:
-        os.execvpe(command[0], command, vmm.environment())
-    except OSError as error:
-        raise HarnessError(f"{vmm.name}: {command[0]}: {error.strerror}") from None
+        with attempt:
+            machine = attempt.boot()
+            for console in attempt.consoles.values():
+                console.answers = False
+            print("Ctrl-] ends it", file=sys.stderr)
+            try:
+                if SCREEN in machine.settings.channels:
+                    attach(machine, watch=attempt.watch)
+                else:
+                    first = next(iter(attempt.consoles.values()))
+                    attach_line(machine, first.channel, sys.stdin.fileno(), sys.stdout.fileno(), attempt.watch)
+            finally:
+                print()
+            attempt.skipped("a person had it, and nothing was awaited")
+    except HarnessError:
+        pass  # the verdict says it
+    return 0 if attempt.verdict.outcome is Outcome.SKIPPED and attempt.machine is not None else _status(attempt)
 
 
 def _open(options: argparse.Namespace, stack: ExitStack, parser: argparse.ArgumentParser) -> tuple[list[TextIO], Path]:

@@ -89,6 +89,8 @@ class Console(_Base):  # type: ignore[misc]
         self.crlf = self.linesep = "\n"
         self.closed = self.terminated = False
         self.deaths = DeathWatch(channel, deaths, machine.note)
+        self.answers = True
+        """False: a person's terminal answers what terminals are asked."""
         self.screen: Screen | ScreenView | None = None
         if self.about.terminal:
             self.screen = ScreenView(machine.screens) if channel == SCREEN else Screen(self._answer)
@@ -142,7 +144,7 @@ class Console(_Base):  # type: ignore[misc]
 
     def _answer(self, data: bytes) -> None:
         """What a terminal answers by itself (ESC[6n, ESC[c)."""
-        if self.machine.ending is None:
+        if self.machine.ending is None and self.answers:
             self.machine.send(self.channel, data)
 
     # ---- expect ----

@@ -4,11 +4,17 @@ import os
 import pty
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from bringup.guests.loader import load
+from bringup.harness.cli import main
 from bringup.harness.media.resolve import Media
+from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.records.schema import End, RungReached, Start
+from bringup.harness.records.writer import read_run
 
 GUEST = "linux-debian12-cloud"
 
@@ -39,3 +45,36 @@ def test_a_shell_in_a_terminal() -> None:
         wait(b"reboot: Power down\r")
         _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_person_leaves_a_record_with_the_rungs_that_were_seen(here: Path) -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml", "--attach"]
+        os.execv(sys.executable, command)
+    seen, typed = b"", False
+    with os.fdopen(terminal, "rb+", buffering=0), suppress(OSError):  # EIO: it has ended
+        while data := os.read(terminal, 65536):
+            seen += data
+            if b"bringup# " in seen and not typed:
+                os.write(terminal, b"poweroff -f\n")
+                typed = True
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"Ctrl-] ends it" in seen and b"bringup# \x1b[6n" in seen and b"\r\r\n" not in seen
+    assert b"tiny on fake: 3 of 3 rungs (kernel init power-off), " in seen and b"machine: power-off, skipped: " in seen
+    records = list(read_run(here / "bringup-out" / "latest"))
+    assert [one.rung for one in records if isinstance(one, RungReached)] == ["kernel", "init", "power-off"]
+    [start] = [one for one in records if isinstance(one, Start)]
+    [end] = [one for one in records if isinstance(one, End)]
+    assert start.history == "boot/tiny/attach/fake"
+    assert (end.outcome, end.blame, end.depth) == (Outcome.SKIPPED, Blame.NOBODY, 3)
+
+
+def test_who_is_not_at_a_terminal_is_told_so(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main(["boot", "./tiny.toml", "--vmm=./fake.toml", "--attach"])
+    assert ending.value.code == 2
+    assert capfd.readouterr().err == (
+        "bringup boot: --attach: standard input and output are no terminal, which is what a person has\n"
+    )

@@ -119,8 +119,6 @@ class Vmm(Table, frozen=True, kw_only=True):
     """The VMM's names of CPU models: ours to its."""
     channels: Mapping[str, Channel]
     """serial0 to serial3, debug, screen; `turns` stands for them all."""
-    attach: tuple[str, ...] = ()
-    """Arguments that give a person at a terminal the first serial line, in host time, in place of all channels."""
     control: Control | None = None
     capabilities: Capabilities
     statuses: Mapping[str, str] = {}
