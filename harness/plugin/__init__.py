@@ -35,6 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in options.MARKERS:
         config.addinivalue_line("markers", line)
     if not hasattr(config, "workerinput"):
+        options.check(config)
         config.pluginmanager.register(progress.Progress(config), "bringup-progress")
 
 

@@ -83,6 +83,16 @@ def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list
     ]
 
 
+def no_guest(config: pytest.Config) -> str:
+    """Why the command line's tags choose none."""
+    tags, wanted = options.get(config, "tag") or (), options.get(config, "guest")
+    known = sorted({tag for name in loader.names() for tag in loader.load(name).tags})
+    if unknown := [tag for tag in tags if tag not in known and not wanted]:
+        return f"no guest has the tag {unknown[0]!r}; known are {', '.join(known)}"
+    among = "of those that are asked for" if wanted else f"up to tier {options.get(config, 'tier') or DEFAULT_TIER}"
+    return f"no guest {among} has {' and '.join(map(repr, tags))}"
+
+
 def _named(name: str) -> list[Guest]:
     if any(char in name for char in "*?["):
         matching = [known for known in loader.names() if fnmatchcase(known, name)]

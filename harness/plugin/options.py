@@ -99,10 +99,9 @@ def get(config: pytest.Config, name: str) -> Any:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
 
 
 def _seed(text: str) -> int:
@@ -123,6 +122,25 @@ def output(config: pytest.Config) -> Path:
 
     given: Path | None = get(config, "output-dir")
     return (given or OUTPUT).absolute()
+
+
+def check(config: pytest.Config) -> None:
+    """UsageError, one line before anything is collected: there is no such guest, VMM or tag, or the output folder
+    cannot be made."""
+    if any(get(config, name) for name in ("guest", "vmm", "tag")):
+        from bringup.harness.plugin import matrix
+
+        matrix.vmms(config)
+        if not matrix.guests(config, (), None):
+            raise pytest.UsageError(f"--tag: {matrix.no_guest(config)}")
+    if get(config, "output-dir") is not None:
+        folder = output(config)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"--output-dir {folder}: {error.strerror}") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise pytest.UsageError(f"--output-dir {folder}: nothing can be written there")
 
 
 def keep(config: pytest.Config) -> int:

@@ -225,14 +225,30 @@ def test_a_vmm_s_file_has_expected_failures_of_guests_too() -> None:
         (("--guest=amiga",), "--guest: guest 'amiga' is not known; known are"),
         (("--guest=ami*",), "--guest: no guest matches 'ami*'; known are"),
         (("--vmm=amiga",), "--vmm: VMM 'amiga' is not known; known are"),
-        (("--repeat=0",), "--repeat"),
+        (("--repeat=0",), "--repeat: '0' is not a positive number"),
+        (("--repeat=two",), "--repeat: 'two' is not a positive number"),
+        (("--tag=wings",), "--tag: no guest of those that are asked for has 'wings'"),
+        (("--output-dir=/proc/none",), "--output-dir /proc/none: No such file or directory"),
+        (("--output-dir=./kernel",), "/kernel: File exists"),
+        (("--guest=amiga", "-n", "2"), "--guest: guest 'amiga' is not known; known are"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], error: str) -> None:
     done = run(*arguments)
-    assert done.returncode in (2, 4)
-    assert error in done.stdout + done.stderr
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert error in done.stderr and done.stderr.count("rror: ") <= 1 and "Traceback" not in done.stderr
+    assert "ERROR collecting" not in done.stdout
     assert not Path("bringup-out").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_tag_that_no_guest_has_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tag=wings"],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--tag: no guest has the tag 'wings'; known are " in done.stderr and done.stderr.count("\n") <= 2
 
 
 CLASS = """\
