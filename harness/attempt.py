@@ -26,7 +26,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from bringup.guests.definition import SYNTHETIC, Guest, MissedRung, Rung
+from bringup.guests.definition import ANY, SYNTHETIC, Guest, MissedRung, Rung
 from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, POWER_OFF, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
@@ -345,7 +345,8 @@ class Attempt:
             index = len(self.way.reached)
             rung = self.way.rungs[index]
             ended = self.running.ending is not None and self.running.ending.kind == POWER_OFF
-            if not rung.matches(self.consoles[rung.console or first].text) or (rung.ending and not ended):
+            where = self.consoles.values() if rung.console == ANY else (self.consoles[rung.console or first],)
+            if not any(rung.matches(console.text) for console in where) or (rung.ending and not ended):
                 return
             self.way.reached.append(rung)
             self._record(rung, index, self.moment())

@@ -15,13 +15,16 @@ from bringup.harness.console.deaths import GuestDied
 from bringup.harness.console.keyboard import TypingFailed
 from bringup.harness.console.shell import CommandFailed, ShellError
 from bringup.harness.limits import HOST_SECONDS, Deadline, Moment, Time
-from bringup.harness.machine.ending import DEBUG_EXIT, KILLED, Ending, MachineError
+from bringup.harness.machine.ending import DEBUG_EXIT, KILLED, Ending, FloodError, MachineError
 from bringup.harness.machine.machine import Machine
 from bringup.harness.outcome import Blame, Outcome, Verdict, fault
 
 OnRung = Callable[[Rung, int, Moment], None]
 """Told of each rung when it is reached: the rung, its index, and where the run stood."""
 POWER_OFF = "power-off"
+FLOOD = 8 << 20
+"""Bytes that a guest may say on its way from one rung to the next, far beyond what a boot says: one that repeats a line
+for ever is slow, and its limit in guest seconds would take a long time of the host's."""
 FAULTS = (pexpect.TIMEOUT, pexpect.EOF, GuestDied, MachineError, TypingFailed, CommandFailed, ShellError)
 """What using a machine's consoles may raise: `verdict_of` knows them all."""
 
@@ -67,12 +70,15 @@ def climb(
     first = next(iter(guest.definition.console))
     for index, rung in enumerate(way.rungs):
         deadline = machine.deadline(rung.limit) if rung.limit else whole
+        machine.bound = machine.size + FLOOD
         try:
             console = consoles[first if rung.console in (None, ANY) else rung.console]
             others = [each for each in consoles.values() if each is not console] if rung.console == ANY else []
             _reach(rung, machine, console, others, deadline, way)
         except FAULTS as error:
             raise Fell(rung, verdict_of(error, machine, rung)) from error
+        finally:
+            machine.bound = None
         way.reached.append(rung)
         if on_rung:
             on_rung(rung, index, machine.moment())
@@ -117,6 +123,9 @@ def verdict_of(error: BaseException, machine: Machine | None, rung: Rung | None 
         case CommandFailed(result=result):
             title = f"{result.command!r} ended with status {result.status}"
             return Verdict(Outcome.FAILED, Blame.GUEST, title, str(error))
+        case FloodError():
+            where = f" before {rung.id!r}" if rung else ""
+            return Verdict(Outcome.STUCK, Blame.GUEST, f"floods its consoles{where}", str(error))
         case MachineError():
             return fault(Outcome.ERROR, error.blame, str(error))
     if machine is not None and machine.ending is not None:

@@ -38,6 +38,10 @@ class MachineError(HarnessError):
         self.blame = blame
 
 
+class FloodError(MachineError):
+    """The guest says far more than it may before what is awaited of it."""
+
+
 class RefusedError(MachineError):
     """The VMM ended by itself, with a status of failure, before its guest ran: it does not take the machine that it was
     asked for. Whoever knows what was asked for by whom knows whose fault that is."""

@@ -24,7 +24,7 @@ from bringup.vmm.screen.keys import Stroke
 from bringup.vmm.screen.text import TextScreen
 
 from . import command as command_line
-from .ending import KILLED, Ending, MachineError, refusal
+from .ending import KILLED, Ending, FloodError, MachineError, refusal
 from .folder import SocketFolder
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
@@ -65,6 +65,8 @@ class Machine:
         """What came from each channel."""
         self.size = 0
         """Bytes that came from all channels."""
+        self.bound: int | None = None
+        """Bytes that may come from all channels; None: any number."""
         self.consoles: list[Console] = []
         self.screens = Strip()
         """What the screen has shown, once a console is on it."""
@@ -108,10 +110,12 @@ class Machine:
 
     def pump(self, deadline: Deadline) -> None:
         """Lets it run (a turn), or waits for it, until there is output on a channel, an ending, or the deadline is
-        spent. MachineError: the VMM breaks its protocols."""
+        spent. MachineError: the VMM breaks its protocols. FloodError: there was more output than `bound`."""
         if self.ending is None:
             self._link.pump(deadline, self._deliver)
             self.ending = self._link.ending
+            if self.bound is not None and self.size > self.bound:
+                raise FloodError(f"{self.vmm.name}: {self.size} bytes came from the guest", Blame.GUEST)
 
     def send(self, channel: str, data: bytes) -> None:
         """Input for a channel; for the screen's, the keys of a US keyboard that write it. MachineError: there is no

@@ -122,6 +122,9 @@ def main() -> None:
         limit, typed = machine.request()
         if mode == "vanishes":
             os.kill(os.getpid(), 9)
+        if mode == "floods":
+            machine.answer(OUTPUT, b"all work and no play\r\n" * 3000)
+            continue
         if mode == "halts":
             machine.answer(HALTED, b"")
             continue

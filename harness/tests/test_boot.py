@@ -138,6 +138,7 @@ def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("falls", 1, Outcome.DIED, Blame.GUEST, 1, "triple fault"),
         ("panics", 1, Outcome.DIED, Blame.GUEST, 2, "panic: oh no"),
         ("deaf", 1, Outcome.STUCK, Blame.GUEST, 4, "stuck before 'power-off'"),
+        ("floods", 1, Outcome.STUCK, Blame.GUEST, 2, "floods its consoles before 'shell'"),
         ("halts", 1, Outcome.STUCK, Blame.GUEST, 2, "what is typed does not come back before 'shell'"),
         ("spins", 1, Outcome.STUCK, Blame.GUEST, 2, "what is typed does not come back before 'shell'"),
         ("vanishes", 3, Outcome.ENDED, Blame.HOST, 2, "the VMM was killed: SIGKILL"),
