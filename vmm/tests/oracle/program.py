@@ -26,6 +26,7 @@ from bringup.vmm.core import _core
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
+PROCESSOR = [*sorted((CORE / "processor").glob("*.c")), CORE / "chipset" / "snapshot.c"]
 COMPILER = shlex.split(os.environ.get("CC", "gcc"))
 # As the product's build.py: the interpreter's handlers must be optimised, and nothing may live below the stack pointer.
 FLAGS = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mno-red-zone", "-fcf-protection=none"]
@@ -68,7 +69,7 @@ def build(program: Path, sources: Path = HERE, shared: Iterable[Path] = ()) -> N
             return
         processor, folder = program.parent / "processor.a", Path(name)
         if not processor.exists():
-            objects = compile_all(sorted((CORE / "processor").glob("*.c")), folder)
+            objects = compile_all(PROCESSOR, folder)
             subprocess.run(["ar", "rc", str(folder / "processor.a"), *objects], check=True)
             shutil.move(folder / "processor.a", processor)
         objects = compile_all([*sorted(sources.glob("*.c")), *shared], folder)
