@@ -17,8 +17,11 @@ from bringup.vmm.core import _core
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
 BUILD = Path("build/fuzz").absolute()
-# Each target, and the folder of the core that it is linked with.
-TARGETS = {"decode": "processor", "step": "processor", "dma": "chipset", "fdc": "chipset", "ide": "chipset"}
+# Each target, and the folder of the core that it is about.
+TARGETS = {"decode": "processor", "step": "processor"}
+TARGETS |= dict.fromkeys(("dma", "fdc", "i8042", "ide", "vga"), "chipset")
+# What each folder's objects need; the processor keeps its state by the chipset's snapshot.c.
+LINKED = {"processor": ("processor", "chipset"), "chipset": ("chipset",)}
 # As build.py's sanitized core; the fuzzer wants coverage of it all.
 FLAGS = ["-std=gnu11", "-O1", "-g", "-fno-strict-aliasing", "-mno-red-zone", "-UNDEBUG", "-DBRINGUP_LOOP_DISPATCH",
          "-fno-omit-frame-pointer", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined",
@@ -63,7 +66,7 @@ def build(clang: str) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = list(pool.map(compile_one, sources))
     for name, folder in TARGETS.items():
-        shared = [target for target in made if target.name.startswith(f"{folder}-")]
+        shared = [target for target in made if target.name.partition("-")[0] in LINKED[folder]]
         parts = [BUILD / name, objects / f"fuzz-{name}.o", *shared]
         subprocess.run([clang, "-fsanitize=fuzzer,address,undefined", "-o", *map(str, parts)], check=True)
 
