@@ -29,6 +29,9 @@ void board_reset(struct board *board);
 /* Port I/O, size 1, 2 or 4; a port without a chip reads as ones. `count` stamps output bytes. */
 uint32_t board_io_read(struct board *board, uint16_t port, unsigned size, uint64_t now);
 void board_io_write(struct board *board, uint16_t port, uint32_t value, unsigned size, uint64_t now, uint64_t count);
+/* The same as so many reads of the port, `size` bytes each, as far as they are sure to do nothing else. Returns how many
+ * were done; 0 is an answer for any port. Only while board_deadline lies behind all of them. */
+unsigned board_io_read_ahead(struct board *board, uint16_t port, unsigned size, uint8_t *data, unsigned count);
 /* Memory-mapped chips (LAPIC of the accessing vCPU, IOAPIC, ...), size 1, 2, 4 or 8, within a page. */
 void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *data, unsigned size, uint64_t now);
 void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const void *data, unsigned size,

@@ -125,6 +125,15 @@ uint32_t read_ide_data(struct board *board, unsigned channel, unsigned reg, unsi
     return value;
 }
 
+unsigned board_io_read_ahead(struct board *board, uint16_t port, unsigned size, uint8_t *data, unsigned count)
+{
+    unsigned channel = port == PORT_IDE_2;
+
+    if ((port != PORT_IDE_1 && port != PORT_IDE_2) || size < 2 || !decodes(board, channel))
+        return 0;
+    return ide_read_ahead(&board->chips.ide[channel], data, size, count);
+}
+
 void write_ide_data(struct board *board, unsigned channel, unsigned reg, uint32_t value, unsigned size,
                     struct moment at)
 {

@@ -338,6 +338,20 @@ uint16_t ide_read_data(struct ide *ide, uint64_t now)
     return value;
 }
 
+unsigned ide_read_ahead(struct ide *ide, uint8_t *data, unsigned unit, unsigned count)
+{
+    struct ide_transfer *transfer = &ide->transfer;
+
+    if (!moves_data(ide, true) || transfer->position >= transfer->end)
+        return 0;
+    unsigned there = (transfer->end - transfer->position - 1) / unit;
+    if (count > there)
+        count = there;
+    memcpy(data, ide->buffer + transfer->position, (size_t)count * unit);
+    transfer->position += count * unit;
+    return count;
+}
+
 void ide_write_data(struct ide *ide, uint16_t value, uint64_t now)
 {
     struct ide_transfer *transfer = &ide->transfer;

@@ -148,6 +148,9 @@ uint8_t ide_read(struct ide *ide, unsigned reg);
 void ide_write(struct ide *ide, unsigned reg, uint8_t value, uint64_t now);
 uint16_t ide_read_data(struct ide *ide, uint64_t now);
 void ide_write_data(struct ide *ide, uint16_t value, uint64_t now);
+/* The same as so many reads of the Data register, `unit` bytes (2 or 4) each, as far as they end within the data block:
+ * the last of it makes things happen, and is left. Returns how many were read. */
+unsigned ide_read_ahead(struct ide *ide, uint8_t *data, unsigned unit, unsigned count);
 /* The control block register: Alternate Status, Device Control. */
 uint8_t ide_read_alternate_status(const struct ide *ide);
 void ide_write_control(struct ide *ide, uint8_t value, uint64_t now);

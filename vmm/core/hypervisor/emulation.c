@@ -4,6 +4,8 @@
 
 #include "guest.h"
 
+#define NO_PORT (-1)
+
 /* ---- the bus ---- */
 
 static void bus_read(void *context, uint64_t gpa, void *data, unsigned size)
@@ -21,6 +23,7 @@ static void bus_write(void *context, uint64_t gpa, const void *data, unsigned si
 {
     struct vcpu *vcpu = context;
     gpa &= ~guest_of(vcpu)->a20m;
+    guest_of(vcpu)->stored_at = gpa;
     uint8_t *ram = guest_memory(guest_of(vcpu), gpa, size, MEMORY_RAM);
     if (ram) {
         memcpy(ram, data, size);
@@ -111,7 +114,67 @@ static void emulated_exception(struct guest *guest, const struct emulate_outcome
     inject_exception(guest, outcome->vector, outcome->has_error ? (int64_t)outcome->error : NO_ERROR_CODE);
 }
 
-void emulate_instruction_at_rip(struct guest *guest)
+/* ---- REP INS ---- */
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Bytes from this offset of a page on that cannot be the instruction's own, whose offsets in a page are known. */
+static uint64_t before_code(const struct emulate_state *state, uint64_t offset)
+{
+    enum { LONGEST = 15 };
+    uint64_t code = (state->segment[CS].base + state->rip) % MEMORY_PAGE;
+
+    if (offset < code)
+        return offset + MEMORY_PAGE < code + LONGEST ? 0 : code - offset;
+    return offset < code + LONGEST ? 0 : MEMORY_PAGE - offset;
+}
+
+/* How many iterations after the one that has just stored at `stored_at` differ from it in nothing but the data: they
+ * store behind it in the same page, no counter wraps (of 16 bits, if it should be one), and nothing is due before they
+ * end. The last iteration, which moves RIP, is never one of them. */
+static uint64_t alike(const struct guest *guest, const struct emulate_state *state, unsigned size)
+{
+    const struct vcpu *vcpu = &guest->vcpu;
+    const struct vcpu_segment *es = &state->segment[ES];
+    const uint64_t *gpr = guest->registers->gpr;
+    bool flat = state->segment[CS].access & AR_L && state->efer & EFER_LMA;
+    uint64_t count = gpr[RCX] & 0xffff, page = (guest->stored_at + size) % MEMORY_PAGE;
+    uint64_t due = least(vcpu->until, board_deadline(vcpu->board));
+
+    if (page != ((flat ? 0 : es->base) + gpr[RDI]) % MEMORY_PAGE) /* in pieces, or downwards */
+        return 0;
+    if (!page || count < 2 || state->dr7 & DR7_ENABLES || due <= vcpu->time + 1)
+        return 0;
+    count = least(count - 1, before_code(state, page) / size);
+    count = least(count, (0xffff - (gpr[RDI] & 0xffff)) / size);
+    count = least(count, due - vcpu->time - 1);
+    if (!flat && (es->access & AR_EXPAND_DOWN || (uint32_t)gpr[RDI] + count * size > es->limit))
+        return 0;
+    return count;
+}
+
+/* Does as many of them as the board has data for, in one go; false: none. */
+static bool input_ahead(struct guest *guest, const struct emulate_state *state, uint16_t port, unsigned size)
+{
+    struct vcpu *vcpu = &guest->vcpu;
+    uint64_t count = alike(guest, state, size), at = guest->stored_at + size;
+    uint8_t *ram = count ? guest_memory(guest, at, count * size, MEMORY_RAM) : NULL;
+
+    count = ram ? board_io_read_ahead(vcpu->board, port, size, ram, (unsigned)count) : 0;
+    if (!count)
+        return false;
+    arena_written(vcpu->arena, at, count * size);
+    guest->registers->gpr[RCX] -= count;
+    guest->registers->gpr[RDI] += count * size;
+    guest_retire(guest, count);
+    return true;
+}
+
+/* The instruction at RIP; `input_port` is where a REP INS reads, else NO_PORT. */
+static void emulate(struct guest *guest, int input_port, unsigned size)
 {
     struct vcpu *vcpu = &guest->vcpu;
     const struct emulate_bus bus = {vcpu, bus_read, bus_write, bus_in, bus_out};
@@ -121,14 +184,18 @@ void emulate_instruction_at_rip(struct guest *guest)
     uint64_t rip;
     load_state(guest, &before);
     state = before;
+    bool again;
     do { /* one iteration at a time: each is a boundary at which the guest can be interrupted */
         rip = state.rip;
         state.tsc = vcpu->time + guest->tsc_offset;
         result = emulate_instruction(guest->emulator, guest->registers, &state, &bus, 1, &outcome);
         if (result == EMULATE_DONE)
             guest_retire(guest, outcome.iterations);
-    } while (result == EMULATE_DONE && state.rip == rip && !(before.rflags & RFLAGS_TF) && !state.pending_debug &&
-             !vcpu->attention(vcpu));
+        again = result == EMULATE_DONE && state.rip == rip && !(before.rflags & RFLAGS_TF) && !state.pending_debug &&
+                !vcpu->attention(vcpu);
+        if (again && input_port != NO_PORT)
+            again = !input_ahead(guest, &state, (uint16_t)input_port, size) || !vcpu->attention(vcpu);
+    } while (again);
     store_state(guest, &before, &state);
     if (result == EMULATE_EXCEPTION)
         emulated_exception(guest, &outcome);
@@ -139,6 +206,16 @@ void emulate_instruction_at_rip(struct guest *guest)
         single_step(guest);
     if (outcome.monitored != MACHINE_NEVER)
         vcpu_monitor(vcpu, outcome.monitored & ~guest->a20m);
+}
+
+void emulate_instruction_at_rip(struct guest *guest)
+{
+    emulate(guest, NO_PORT, 0);
+}
+
+void emulate_input_at_rip(struct guest *guest, uint16_t port, unsigned size)
+{
+    emulate(guest, port, size);
 }
 
 /* SDM vol. 3, 8.3. An instruction, or the delivery of an event by a task gate, which `vectoring` describes. */

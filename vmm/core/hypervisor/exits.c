@@ -285,7 +285,10 @@ static void exit_io(struct guest *guest)
     bool in = qualification & 8, string = qualification & 16;
     struct vcpu *vcpu = &guest->vcpu;
     if (string) {
-        emulate_instruction_at_rip(guest);
+        if (in && qualification & 32) /* REP */
+            emulate_input_at_rip(guest, (uint16_t)port, size);
+        else
+            emulate_instruction_at_rip(guest);
         return;
     }
     uint32_t mask = 0xffffffffu >> (32 - 8 * size);

@@ -41,6 +41,7 @@ struct guest {
     uint64_t ept_pointer;      /* to layout.ept */
     uint64_t delivery_pointer; /* to layout.delivery_ept, for delivering_over_bus */
     uint64_t a20m;             /* the address bit that the A20 gate masks: A20 or 0 */
+    uint64_t stored_at; /* the guest-physical address of the last store by emulation */
     uint32_t failed_component; /* a VMREAD or VMWRITE that failed: the encoding + 1, or 0 */
 
     struct {
@@ -156,6 +157,8 @@ uint8_t *guest_memory(const struct guest *guest, uint64_t gpa, uint64_t size, en
 
 /* By the emulator, with RAM and the board behind it; a REP goes on until the run loop must look. */
 void emulate_instruction_at_rip(struct guest *guest);
+/* The same for REP INS from a port, which is faster where the board reads ahead. */
+void emulate_input_at_rip(struct guest *guest, uint16_t port, unsigned size);
 void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, uint32_t vectoring);
 
 #endif
