@@ -58,7 +58,7 @@ def write(
     problems: list[str] = []
     for name, content in parts.items():
         _part(folder / name, content, problems)
-    if machine is not None and machine.ending is None:
+    if machine is not None:
         for topic, text in machine.inspect(INSPECTION).items():
             _part(folder / f"inspect-{topic}.txt", lambda text=text: text, problems)  # type: ignore[misc]
     if machine is not None and machine.screens.size:

@@ -24,6 +24,7 @@ REQUEST_MAXIMUM = 64 << 10
 NESTING_MAXIMUM = 64
 BACKLOG_MAXIMUM = 1 << 20
 CLIENTS_MAXIMUM = 8
+LAST_WORDS = frozenset(Status) - {Status.POWER_OFF, Status.USAGE}
 
 
 class QmpError(Exception):
@@ -200,7 +201,7 @@ class ControlServer:
         self._runner = runner
         self._clients: list[Client] = []
         self._listener = wait_for_clients(runner.poller, where, self._accepted)
-        runner.on_event = self.event
+        runner.on_event, runner.on_end = self.event, self.last_state
         runner.controlled = True
 
     def _accepted(self, connection: socket.socket) -> None:
@@ -228,6 +229,13 @@ class ControlServer:
         for client in list(self._clients):
             if client.negotiated:
                 client.send(message)
+
+    def last_state(self, ending: Ending) -> None:
+        """Tells every client what the machine was like when it ended otherwise than by its guest's wish: nobody can ask
+        for that any more."""
+        if ending.status in LAST_WORDS and not ending.quiet and self._clients:
+            views = {topic: TOPICS[topic](self._runner.machine) for topic in ("registers", "exits")}
+            self.event("BRINGUP_LAST_STATE", {"ending": ending.kind, **views})
 
     def execute(self, client: Client, name: str, arguments: dict[str, Any]) -> Any:
         """Carries out one command; QmpError when it cannot."""

@@ -138,6 +138,7 @@ class Runner:
         self.paused = False
         self.ending: Ending | None = None
         self.on_event: Callable[[str, dict[str, object]], None] = lambda name, data: None
+        self.on_end: Callable[[Ending], None] = lambda ending: None
         self._boot = boot
         self._reset_asked = False
 
@@ -168,6 +169,7 @@ class Runner:
         """Ends the run; the first reason counts."""
         if self.ending is None:
             self.ending = ending
+            self.on_end(ending)
 
     # ---- the loop ----
 

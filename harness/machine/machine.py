@@ -29,7 +29,7 @@ from .folder import SocketFolder
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
 from .monitor_screen import MonitorScreen
-from .qmp import Qmp, QmpError, QmpGoneError
+from .qmp import LAST_STATE, Qmp, QmpError, QmpGoneError
 from .settings import SCREEN, Settings
 from .wires import Wire, connect_all
 
@@ -204,8 +204,10 @@ class Machine:
         return self._kept.output()
 
     def inspect(self, seconds: float) -> Mapping[str, str]:
-        """Registers and the like, as text by name; {} when the VMM has no control socket or does not answer in so
-        many host seconds."""
+        """Registers and the like, as text by name; of a machine that has ended, as the VMM told them at its end. {}
+        when the VMM has no control socket, does not answer in so many host seconds, or told nothing."""
+        if self.ending is not None:
+            return self._last_state()
         found: dict[str, str] = {}
         deadline = time.monotonic() + seconds
         for name in ("registers", "exits", "status"):
@@ -213,6 +215,15 @@ class Machine:
             if text:
                 found[name] = text
         return found
+
+    def _last_state(self) -> Mapping[str, str]:
+        if self._control is None:
+            return {}
+        with suppress(QmpError):
+            self._control.read()
+        told = next((event.get("data") for event in self._control.events if event["event"] == LAST_STATE), None)
+        views = told if isinstance(told, dict) else {}
+        return {name: views[name] for name in ("registers", "exits") if isinstance(views.get(name), str)}
 
     def screendump(self, path: Path, seconds: float) -> bool:
         """Lets the VMM write a PNG of its screen there; False: it has no control socket, has ended, cannot, or does not

@@ -167,6 +167,9 @@ class FakeLib:
     def machine_exits(self, handle: int, vcpu: int, reason: int) -> int:
         return 7 if reason == 10 else 0
 
+    def machine_exit_ring(self, handle: int, vcpu: int, records: Any, most: int) -> int:
+        return 0
+
     def machine_vcpu_count(self, handle: int, vcpu: int) -> int:
         return self._at(handle).count
 

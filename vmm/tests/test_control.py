@@ -141,12 +141,17 @@ def test_reset_without_reboot_ends_the_machine(bench: Any, guests: Any, here: Pa
             yield guests.Work(1)
 
     run = bench(guest, no_reboot=True).control(SOCKET).free()
-    raw = Raw()
+    raw, stranger = Raw(), Raw()
     raw.execute("qmp_capabilities")
     assert raw.execute("system_reset") == {"return": {}}
     assert raw.read()["event"] == "SHUTDOWN"
+    last = raw.read()
+    assert last["event"] == "BRINGUP_LAST_STATE" and last["data"]["ending"] == "reset"
+    assert "RIP=" in last["data"]["registers"] and "exits" in last["data"]
+    assert stranger.socket.recv(1) == b""  # who has not negotiated is told nothing
     assert run.ending == Ending(10, "reset")
     raw.close()
+    stranger.close()
 
 
 def test_a_guest_s_power_off_is_an_event(bench: Any, guests: Any, here: Path) -> None:
@@ -164,6 +169,7 @@ def test_a_guest_s_power_off_is_an_event(bench: Any, guests: Any, here: Path) ->
         ["POWERDOWN", None, "SHUTDOWN"],
     )
     assert seen[2]["data"] == {"guest": True, "reason": "guest-shutdown"}
+    assert raw.socket.recv(1) == b""  # a wish of the guest's has no last state
     assert run.ending.status == 0
     raw.close()
 

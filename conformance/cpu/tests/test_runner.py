@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from bringup.conformance.cpu import images, test_behaviours
 from bringup.conformance.cpu.catalogue import behaviours
 from bringup.conformance.cpu.results import Result, Verdict
 from bringup.conformance.cpu.runner import Runner
+from bringup.harness import bundle
 from bringup.harness.cli import main
 from bringup.harness.limits import Scale
 from bringup.harness.machine.machine import start
@@ -37,6 +39,21 @@ def test_some_behaviours_pass() -> None:
     runner = Runner(load("bringup"))
     wanted = ["exceptions.undefined", "paging.fetch", "endings.triple_fault", "endings.power_off"]
     assert list(runner.run(wanted)) == [Result(name, Verdict.PASSED) for name in wanted]
+
+
+def test_a_machine_that_has_ended_has_registers_and_last_exits(tmp_path: Path) -> None:
+    settings = Settings(
+        memory=64 << 20, kernel=images.image(images.PROGRAMS[0], tmp_path), append="run=endings.triple_fault"
+    )
+    with start(load("bringup"), settings, scale=Scale()) as machine:
+        machine.console("serial0").expect_exact(pexpect.EOF)
+        assert machine.ending and machine.ending.kind == "triple-fault"
+        shown = machine.inspect(5.0)
+        folder = tmp_path / "bundle"
+        assert bundle.write(folder, "", None, machine, {}, "") == []
+    assert set(shown) == {"registers", "exits"}
+    assert re.search(r"^RIP=[0-9a-f]{16} ", shown["registers"], re.MULTILINE) and "IO_INSTRUCTION" in shown["exits"]
+    assert (folder / "inspect-registers.txt").read_text() == shown["registers"]
 
 
 def test_an_image_is_built_once(tmp_path: Path) -> None:
