@@ -28,7 +28,9 @@ class Imitation(Table, frozen=True, kw_only=True):
     dying: tuple[Dying, ...] = ()
 
     def definition(self, imitated: Definition) -> Definition:
-        """As a guest of its own, on a machine of its own."""
+        """As a guest of its own, on a machine of its own. What would be the same console on COM1 is one."""
+        kinds = {console.terminal: name for name, console in reversed([*imitated.console.items()])}
+        names = {name: kinds[console.terminal] for name, console in imitated.console.items()}
         return structs.replace(
             imitated,
             title=f"a program that speaks like {imitated.title}",
@@ -38,7 +40,10 @@ class Imitation(Table, frozen=True, kw_only=True):
             untried=None,
             machine=Machine(memory="16M", kernel="kernel", protocol="multiboot"),
             media={"kernel": Derived(recipe="dialogue", parameters={"script": self.script})},
-            console={name: _on_serial(console) for name, console in imitated.console.items()},
+            console={name: _on_serial(imitated.console[name]) for name in dict.fromkeys(names.values())},
+            ladder=tuple(
+                structs.replace(rung, console=names.get(rung.console or "", rung.console)) for rung in imitated.ladder
+            ),
             quirk=(),
             expected_failure=(),
         )

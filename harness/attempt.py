@@ -274,7 +274,8 @@ class Attempt:
         """
         self._close_machine()
         media = self.media.resolve(self.guest, self.overrides.media)
-        settings = machine_settings(self.guest, media, self.overrides, self.session.seed)
+        firmware = firmware_of(self.guest, self.vmm, self.media)
+        settings = machine_settings(self.guest, media, self.overrides, self.session.seed, firmware)
         check_supported(self.guest, self.vmm, settings)
         if self.overrides.media:
             bootable.check(settings)
@@ -287,6 +288,7 @@ class Attempt:
             name: self.machine.console(about.channel, about, deaths=deaths, chatter=chatter or "")
             for name, about in self.guest.definition.console.items()
         }
+        media |= {f"{self.vmm.name} {name}": one for name, one in firmware.items()}
         used = {role: MediumUsed(sha256=one.sha256, origin=one.provenance.origin) for role, one in media.items()}
         self._started = MachineStarted(
             run=self.session.run,
@@ -519,8 +521,19 @@ def labels(guest: Guest, vmm: LoadedVmm) -> tuple[str, ...]:
     return (*((HOST_CLOCK,) if host_clock else ()), *sorted(guest.marks & {SYNTHETIC}))
 
 
-def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrides, seed: int | None) -> Settings:
-    """The machine that the guest is started on."""
+def firmware_of(guest: Guest, vmm: LoadedVmm, media: Media) -> dict[str, Medium]:
+    """The VMM's own media, where the guest is one that a firmware starts. Raises MediaMissing, MediaError."""
+    return media.firmware(vmm) if guest.definition.machine.kernel is None else {}
+
+
+def machine_settings(
+    guest: Guest,
+    media: Mapping[str, Medium],
+    changed: Overrides,
+    seed: int | None,
+    firmware: Mapping[str, Medium] | None = None,
+) -> Settings:
+    """The machine that the guest is started on; `firmware` is the VMM's own media."""
     wanted = guest.definition.machine
     modules = (module.partition(" ") for module in wanted.modules)
     return Settings(
@@ -537,6 +550,7 @@ def machine_settings(guest: Guest, media: Mapping[str, Medium], changed: Overrid
             for drive, index in zip(wanted.drives, wanted.places(), strict=True)
         ),
         boot_order=wanted.starts_from if wanted.kernel is None else (),
+        firmware=tuple((name, one.path) for name, one in (firmware or {}).items()),
         nic=wanted.nic,
         bios_serial=wanted.bios_serial,
         seed=seed,

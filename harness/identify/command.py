@@ -38,9 +38,7 @@ def add(arguments: Sequence[str]) -> int:
         print(f"  {fact}")
     with disk_errors(str(image)):
         sha256 = file_sha256(image)
-    text = propose(
-        found, image, sha256, expect=options.expect, screen=_has_screen(options.vmm), seconds=options.seconds
-    )
+    text = propose(found, image, sha256, expect=options.expect, vmm=options.vmm.definition, seconds=options.seconds)
     path = _write(loader.own_folder() / f"{name}.toml", text, options.force)
     print(f"{name}: {path}", flush=True)
     return _boot(path, options.vmm, rest) if options.boot else 0
@@ -79,11 +77,6 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to 86400")
     return seconds
-
-
-def _has_screen(vmm: LoadedVmm) -> bool:
-    """Does the VMM have a text screen or, as ours, is to have one? Without it a BIOS is heard on COM1."""
-    return vmm.definition.capabilities.screen or "bios_serial" not in vmm.definition.options
 
 
 def _write(path: Path, text: str, force: bool) -> Path:

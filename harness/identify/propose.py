@@ -10,6 +10,7 @@ from pathlib import Path
 from bringup.guests.bounded import width
 from bringup.guests.definition import Architecture
 from bringup.harness.errors import HarnessError
+from bringup.harness.vmms.definition import Vmm
 
 from .image import Identified, Start
 
@@ -26,20 +27,19 @@ def name_for(path: Path) -> str:
     return plain[:48] or "image"
 
 
-def propose(found: Identified, path: Path, sha256: str, *, expect: str | None, screen: bool, seconds: float) -> str:
-    """The file's text. `expect` is the rung's pattern in place of the one that the system is known by; without a
-    `screen` the BIOS is asked to draw on COM1. HarnessError: `expect` is no pattern that can be looked for."""
+def propose(found: Identified, path: Path, sha256: str, *, expect: str | None, vmm: Vmm, seconds: float) -> str:
+    """The file's text. `expect` is the rung's pattern in place of the one that the system is known by. On a VMM without
+    a screen the BIOS is asked to draw on COM1, where that can be. HarnessError: `expect` is no pattern to look for."""
     if expect is not None:
         try:
             width(expect)
         except ValueError as error:
             raise HarnessError(f"--expect: {error}") from None
-    return "\n".join(_lines(found, path, sha256, expect, screen, seconds)) + "\n"
+    return "\n".join(_lines(found, path, sha256, expect, vmm, seconds)) + "\n"
 
 
-def _lines(
-    found: Identified, path: Path, sha256: str, expect: str | None, screen: bool, seconds: float
-) -> Iterator[str]:
+def _lines(found: Identified, path: Path, sha256: str, expect: str | None, vmm: Vmm, seconds: float) -> Iterator[str]:
+    screen = vmm.capabilities.screen
     system, bios = found.system, found.start not in (Start.LINUX, Start.MULTIBOOT)
     yield "# Proposed by `bringup guests add` from what it found:"
     yield from (f"# - {fact}" for fact in found.facts)
@@ -58,7 +58,7 @@ def _lines(
     if bios:
         format = f", format = {_text(found.format)}" if found.format != "raw" else ""
         yield f'drives = [{{ kind = {_text(found.start.value)}, media = "image"{format} }}]'
-        if not screen:
+        if not screen and "bios_serial" in vmm.options:
             yield "bios_serial = true"
     else:
         yield from _kernel(found)

@@ -62,6 +62,8 @@ def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, obj
         yield drive.kind.value, {"file": drive.file, "index": drive.index, "format": drive.format}
     if settings.boot_order:
         yield "boot_order", {"boot_order": "".join(LETTERS[device] for device in settings.boot_order)}
+    if settings.firmware:
+        yield "firmware", dict(settings.firmware)
     if settings.nic is not None:
         yield "nic", {"nic": settings.nic}
     for name in ("bios_serial", "no_reboot", "debug_exit"):

@@ -42,6 +42,8 @@ class Settings:
     drives: tuple[DriveSettings, ...] = ()
     boot_order: tuple[BootDevice, ...] = ()
     """What the firmware starts from; (): a kernel is started."""
+    firmware: tuple[tuple[str, Path], ...] = ()
+    """The VMM's own, by its names."""
     nic: str | None = None
     bios_serial: bool = False
     seed: int | None = None

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from bringup.guests.definition import DebianPackage, Derived, Download, Guest, UserFile
+from bringup.guests.definition import Medium as Wanted
 from bringup.harness.media import download, recipes
 from bringup.harness.media.debian import fetch as debian
 from bringup.harness.media.progress import Bar, Progress
@@ -22,6 +24,7 @@ from bringup.harness.media.store import (
     disk_errors,
     file_sha256,
 )
+from bringup.harness.vmms.loader import LoadedVmm
 
 __all__ = ["Media", "MediaError", "MediaMissing", "Medium", "WrongContentError", "offline_asked"]
 
@@ -68,15 +71,32 @@ class Media:
             return self._all(guest, overrides, bar)
 
     def _all(self, guest: Guest, overrides: Mapping[str, Path], progress: Progress) -> dict[str, Medium]:
-        resolver = _Resolver(self, guest, overrides, progress)
+        resolver = _Resolver(self, guest.name, guest.definition.media, guest.folder, overrides, progress)
         return {role: resolver.medium(role) for _, role in guest.definition.machine.roles()}
+
+    def firmware(self, vmm: LoadedVmm) -> dict[str, Medium]:
+        """What a VMM itself needs for guests that start from a drive, by its own names."""
+        wanted = vmm.definition.firmware
+        folder = vmm.path.parent if isinstance(vmm.path, Path) else None
+        with nullcontext(self._progress) if self._progress is not None else Bar() as progress:
+            resolver = _Resolver(self, vmm.name, wanted, folder, {}, progress)
+            return {name: resolver.medium(name) for name in wanted}
 
 
 class _Resolver:
-    """One guest's media; what two others are made from is resolved once."""
+    """The media of a guest or a VMM, by their roles; what two others are made from is resolved once."""
 
-    def __init__(self, media: Media, guest: Guest, overrides: Mapping[str, Path], progress: Progress) -> None:
-        self.media, self.store, self.guest, self.progress = media, media.store, guest, progress
+    def __init__(
+        self,
+        media: Media,
+        owner: str,
+        wanted: Mapping[str, Wanted],
+        folder: object,
+        overrides: Mapping[str, Path],
+        progress: Progress,
+    ) -> None:
+        self.media, self.store, self.progress = media, media.store, progress
+        self.owner, self.wanted, self.folder = owner, wanted, folder
         self.overrides, self.done = overrides, dict[str, Medium]()
 
     def medium(self, role: str) -> Medium:
@@ -86,15 +106,15 @@ class _Resolver:
 
     def _overridden(self, role: str) -> Medium:
         path = self.overrides[role]
-        what = f"{role} of {self.guest.name}"
+        what = f"{role} of {self.owner}"
         if path.exists() and not path.is_file():  # a device or a FIFO might be read for ever
             raise MediaError(f"{what}: {path}: not a file")
         with disk_errors(what):
             return Medium(path.absolute(), file_sha256(path), Provenance(path.name, f"file {path}", "unknown"))
 
     def _found(self, role: str) -> Medium:
-        wanted = self.guest.definition.media[role]
-        what = f"{role} of {self.guest.name}"
+        wanted = self.wanted[role]
+        what = f"{role} of {self.owner}"
         match wanted:
             case DebianPackage():
                 return debian.fetch(
@@ -113,7 +133,7 @@ class _Resolver:
                 return self._derived(role, what, wanted)
 
     def _user_file(self, what: str, wanted: UserFile) -> Medium:
-        for path in user_paths(self.guest, wanted):
+        for path in user_paths(self.folder, wanted):
             if path.is_file():
                 with disk_errors(what):
                     found = file_sha256(path)
@@ -154,8 +174,9 @@ def derived_name(wanted: Derived, inputs: Mapping[str, str]) -> str:
     return f"recipes/{wanted.recipe}/{hashlib.sha256(json.dumps(key).encode()).hexdigest()}"
 
 
-def user_paths(guest: Guest, wanted: UserFile) -> list[Path]:
-    """Where a user's file may be, best first: beside the guest's own, then in the folders of BRINGUP_MEDIA."""
+def user_paths(folder: object, wanted: UserFile) -> list[Path]:
+    """Where a user's file may be, best first: in the folder of the guest's own file, if it is one, then in those of
+    BRINGUP_MEDIA."""
     folders = [Path(folder) for folder in os.environ.get("BRINGUP_MEDIA", "").split(os.pathsep) if folder]
-    beside = [guest.folder] if isinstance(guest.folder, Path) else []
+    beside = [folder] if isinstance(folder, Path) else []
     return [(folder / wanted.file).absolute() for folder in (*beside, *folders)]

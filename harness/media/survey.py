@@ -117,7 +117,7 @@ class _Surveyor:
         return medium
 
     def user_file(self, wanted: UserFile) -> Medium | None:
-        path = next((path for path in user_paths(self.guest, wanted) if path.is_file()), None)
+        path = next((path for path in user_paths(self.guest.folder, wanted) if path.is_file()), None)
         if path is None:
             return None
         with disk_errors(str(path)):

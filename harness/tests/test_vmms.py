@@ -135,6 +135,18 @@ def test_a_machine_that_starts_from_drives() -> None:
     assert "-kernel" not in text
 
 
+def test_a_vmm_is_given_its_firmware() -> None:
+    ours = load("bringup").definition
+    assert sorted(ours.firmware) == ["bios", "vgabios"]
+    drives = (DriveSettings(DriveKind.FLOPPY, Path("f"), 1),)
+    firmware = (("bios", Path("/b")), ("vgabios", Path("/v")))
+    settings = Settings(memory=64 << 20, drives=drives, boot_order=(BootDevice.FLOPPY,), firmware=firmware)
+    words = command(ours, settings)
+    assert words[words.index("--bios=/b") :][:2] == ("--bios=/b", "--vgabios=/v")
+    assert "--drive=file=f,format=raw,if=floppy,index=1" in words
+    assert "--boot=order=a" in words
+
+
 def test_what_a_vmm_lacks_for_a_machine() -> None:
     settings = Settings(
         memory=1 << 20,

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from bringup.guests.definition import MissedRung, Name, Table, Text
+from bringup.guests.definition import Medium, MissedRung, Name, Table, Text
 from bringup.harness.limits import Time
 
 
@@ -113,8 +113,11 @@ class Vmm(Table, frozen=True, kw_only=True):
     options: Mapping[Name, tuple[str, ...]]
     """Arguments for each thing that a machine may have, used when it does: memory (`{memory}` bytes, `{mib}`), cpus,
     cpu, accel, kernel, initrd, append, modules (`{modules}`: "FILE TEXT,FILE TEXT", commas doubled), disk, cdrom,
-    floppy (`{file}`, `{index}`, `{format}`), boot_order, nic, bios_serial, seed, rtc, no_reboot, debug_exit. Only the
-    values in parentheses have other names."""
+    floppy (`{file}`, `{index}`, `{format}`), boot_order, firmware (the names of [firmware]), nic, bios_serial, seed,
+    rtc, no_reboot, debug_exit. Only the values in parentheses have other names."""
+    firmware: Mapping[Name, Medium] = {}
+    """Media of the VMM's own that it is given for guests that start from a drive, by the names that `options.firmware`
+    has for them: a BIOS, the ROM of its video card."""
     cpus: Mapping[str, str] = {}
     """The VMM's names of CPU models: ours to its."""
     channels: Mapping[str, Channel]

@@ -80,6 +80,14 @@ def bzimage(version: bytes, wide: bool = True) -> bytes:
     return at(8192, x1FE=SIGNATURE, x202=b"HdrS\x0c\x02", x20E=version_at, x236=flags, x400=version + b"\0")
 
 
+def speaking_floppy(text: str) -> bytes:
+    """A floppy whose boot sector says this on COM1 and halts."""
+    # cli; xor ax, ax; mov ds, ax; cld; mov si, 7C80h; lodsb; test al, al; jz end; mov ah, al; mov dx, 3FDh; in al, dx;
+    # test al, 20h; jz in; mov al, ah; mov dx, 3F8h; out dx, al; jmp lodsb; end: hlt; jmp end
+    code = bytes.fromhex("fa31c08ed8fcbe807cac84c0741288c4bafd03eca82074fb88e0baf803eeebe9f4ebfd")
+    return at(1440 << 10, x0=code, x80=text.encode() + b"\r\n\0", x1FE=SIGNATURE)
+
+
 def kernel(text: str) -> bytes:
     """A multiboot kernel that says this."""
     return made("dialogue", {}, script=f"| {text}\n? # \n> *")

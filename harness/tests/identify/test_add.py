@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ def add(folder: Path, content: bytes, *words: str, name: str = "My Image.img") -
 
 
 def test_a_floppy_becomes_a_guest(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert add(tmp_path, images.fat(1440, "KERNEL.SYS", text=b"FreeDOS")) == 0
+    assert add(tmp_path, images.fat(1440, "KERNEL.SYS", text=b"FreeDOS"), "--vmm", "qemu") == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"my-image: {own}/my-image.toml"
     guest = loader.load("my-image")
     about = guest.definition
@@ -119,6 +121,20 @@ def test_it_boots_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().out.splitlines()[-1].startswith("ours on bringup: 1 of 1 rungs (expected)")
     assert add(tmp_path, image, "--boot", "--expect", "never", "--seconds", "0.1", "--force", name="ours.elf") == 1
     assert "stuck (guest): stuck before 'expected'" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("vmm", ["bringup", "qemu"])
+def test_a_floppy_boots_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, vmm: str
+) -> None:
+    if vmm == "qemu" and shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("QEMU is not installed")
+    monkeypatch.delenv("XDG_CACHE_HOME")  # the firmware is fetched once
+    if os.environ.get("BRINGUP_OFFLINE"):
+        pytest.skip("BRINGUP_OFFLINE is set: no firmware is fetched")
+    image = images.speaking_floppy("a boot sector of ours")
+    assert add(tmp_path, image, "--boot", "--expect", "sector of ours", f"--vmm={vmm}") == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith(f"my-image on {vmm}: 1 of 1 rungs (expected)")
 
 
 def test_names() -> None:
