@@ -212,7 +212,9 @@ class Display:
             if one and index != min(len(self._marks), len(self._rungs) - 1):
                 continue
             if index < len(self._marks):
-                text.append(_row(f"  ✓ {rung.id:<13} ", self._marks[index], width), style="green")
+                text.append(
+                    _row(f"  ✓ {rung.id:<13} ".ljust(len(self._title) + 2), self._marks[index], width), style="green"
+                )
             elif index == len(self._marks):
                 text.append(f"  … {rung.id}\n", style="yellow")
             else:
