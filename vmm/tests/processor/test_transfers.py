@@ -17,7 +17,7 @@ TARGET = 0x9000
 INNER_STACK = 0xE000
 G, DB, L = 1 << 15, 1 << 14, 1 << 13
 PRESENT, CODE_R, CONFORMING, DATA_W = 0x80, 0x1A, 0x1E, 0x12
-IF, NT, RF, AC, IOPL = 1 << 9, 1 << 14, 1 << 16, 1 << 18, 3 << 12
+IF, NT, RF, VM, AC, IOPL = 1 << 9, 1 << 14, 1 << 16, 1 << 17, 1 << 18, 3 << 12
 NOT_CANONICAL = 1 << 47
 HLT = 12
 
@@ -358,6 +358,24 @@ def test_sysenter_and_sysexit(mode: str) -> None:
     assert (probe["guest_cs_selector"], probe["guest_ss_selector"]) == ((0x2B, 0x33) if wide else (0x1B, 0x23))
     assert probe.run(b"\x0f\x35") == fault(GP, 0), "CPL 3"
     probe.close()
+
+
+def test_sysenter_and_sysexit_outside_protected_mode() -> None:
+    """#GP(0) in real mode; in virtual-8086 mode SYSENTER works, SYSEXIT has not CPL 0."""
+    real = Probe("max", "real")
+    real.set(guest_sysenter_cs=0x08, guest_sysenter_esp=INNER_STACK, guest_sysenter_eip=TARGET)
+    assert real.run(b"\x0f\x34") == real.run(b"\x0f\x35") == fault(GP)
+    assert real.run(b"\xf0\x0f\x34") == fault(UD), "LOCK"
+    real.close()
+    v86 = Probe("max", "protected")
+    for name in ("es", "cs", "ss", "ds", "fs", "gs"):
+        v86.segment(name, 0, 0, 0xFFFF, 0xF3)
+    v86.set(guest_sysenter_cs=0x08, guest_sysenter_esp=INNER_STACK, guest_sysenter_eip=TARGET)
+    assert v86.run(b"\x0f\x35", guest_rflags=2 | VM | IF) == fault(GP, 0)
+    assert v86.run(b"\x0f\x34") == DONE
+    assert (v86["guest_rip"], v86["guest_rsp"], v86["guest_rflags"]) == (TARGET, INNER_STACK, 2)
+    assert (v86["guest_cs_selector"], v86["guest_cs_access_rights"]) == (0x08, 0xC09B)
+    v86.close()
 
 
 # ---- INT n ----
