@@ -140,12 +140,17 @@ static void follow_a20(struct machine *machine)
         machine->accel->set_a20(machine->vcpu[i], open);
 }
 
-/* Can an interrupt from within the machine, or from outside in host time, end the vCPU's halt? */
+/* Can an interrupt from within the machine, or from outside in host time, end the vCPU's halt; or an NMI, which asks for
+ * no RFLAGS.IF? */
 static bool can_wake(const struct machine *machine, const struct vcpu *vcpu)
 {
     /* In host time someone may sit at the terminal: input is an interrupt too. */
     bool source = machine->config.clock == CLOCK_HOST || board_can_wake(machine->board, vcpu->index);
-    return source && !board_waits_for_startup(machine->board, vcpu->index) && machine->accel->interrupts_enabled(vcpu);
+    if (board_waits_for_startup(machine->board, vcpu->index))
+        return false;
+    if (source && machine->accel->interrupts_enabled(vcpu))
+        return true;
+    return board_can_nmi(machine->board) && !(machine->accel->interruptibility(vcpu) & BLOCKED_BY_NMI);
 }
 
 /* All vCPUs wait. Time jumps to what comes next, or the run is over. */

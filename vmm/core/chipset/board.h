@@ -55,6 +55,8 @@ uint64_t board_deadline(const struct board *board);
  * without it (and without a pending interrupt, or another processor that runs) sleeps for ever, even when board_deadline
  * names a time. */
 bool board_can_wake(const struct board *board, unsigned vcpu);
+/* Does a timer run whose way leads to some processor as an NMI: by LINT0 behind the 8259 pair, by the I/O APIC? */
+bool board_can_nmi(const struct board *board);
 
 /* Is an interrupt asked of this vCPU (LAPIC above its priority, or PIC through LINT0/virtual wire)? */
 bool board_interrupt_pending(const struct board *board, unsigned vcpu);

@@ -46,14 +46,14 @@ void reset_hpet(struct board *board)
     hpet_changed(board);
 }
 
-bool hpet_open(const struct board *board)
+bool hpet_open(const struct board *board, enum reach reach)
 {
     const struct hpet *hpet = &board->chips.hpet;
 
     for (unsigned i = 0; i < HPET_TIMERS; i++) {
         bool legacy = hpet_legacy(hpet) && i < LEGACY_TIMERS;
         if (hpet->timer[i].configuration & HPET_INT_ENB_CNF &&
-            (legacy ? irq_open(board, i ? IRQ_RTC : IRQ_PIT) : pin_open(board, hpet_route(hpet, i))))
+            (legacy ? irq_open(board, i ? IRQ_RTC : IRQ_PIT, reach) : pin_open(board, hpet_route(hpet, i), reach)))
             return true;
     }
     return false;

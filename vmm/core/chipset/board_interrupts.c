@@ -209,32 +209,39 @@ void board_set_cr8(struct board *board, unsigned vcpu, uint64_t value)
     settle_interrupts(board);
 }
 
-bool pin_open(const struct board *board, unsigned pin)
+/* By an entry of the I/O APIC or of a local vector table, which have mask and delivery mode at the same places. */
+static bool entry_open(uint32_t entry, enum reach reach)
 {
-    return !(board->chips.ioapic.low[pin] & IOAPIC_MASK);
+    return !(entry & IOAPIC_MASK) && (reach == BY_ANY || (entry & IOAPIC_DELIVERY) >> 8 == APIC_NMI);
+}
+
+bool pin_open(const struct board *board, unsigned pin, enum reach reach)
+{
+    return entry_open(board->chips.ioapic.low[pin], reach);
 }
 
 /* Does the 8259 pair's INTR reach a processor? */
-static bool intr_open(const struct board *board)
+static bool intr_open(const struct board *board, enum reach reach)
 {
     for (unsigned i = 0; i < board->cpus; i++) {
         const struct lapic *lapic = &board->chips.lapic[i];
-        if (!(lapic->base & LAPIC_BASE_ENABLE) || !(lapic->lvt[LAPIC_LVT_LINT0] & LAPIC_LVT_MASK))
+        if (lapic->base & LAPIC_BASE_ENABLE ? entry_open(lapic->lvt[LAPIC_LVT_LINT0], reach) : reach == BY_ANY)
             return true;
     }
-    return pin_open(board, IOAPIC_PIN_EXTINT);
+    return pin_open(board, IOAPIC_PIN_EXTINT, reach);
 }
 
-bool irq_open(const struct board *board, unsigned irq)
+bool irq_open(const struct board *board, unsigned irq, enum reach reach)
 {
     const struct pic_unit *master = &board->chips.pic.unit[PIC_MASTER], *slave = &board->chips.pic.unit[PIC_SLAVE];
     bool masked = irq < 8 ? master->imr & 1 << irq
                           : slave->imr & 1 << (irq & 7) || master->imr & 1 << PIC_CASCADE;
 
-    return (!masked && intr_open(board)) || pin_open(board, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq);
+    return (!masked && intr_open(board, reach)) || pin_open(board, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq, reach);
 }
 
-bool board_can_wake(const struct board *board, unsigned vcpu)
+/* Does a timer run that can reach a processor? */
+static bool timer_open(const struct board *board, enum reach reach)
 {
     static const uint8_t irq_of[TIMER_LAPIC] = {
         [TIMER_PIT] = IRQ_PIT,      [TIMER_RTC] = IRQ_RTC,      [TIMER_ACPI_PM] = IRQ_SCI,  [TIMER_UART] = IRQ_COM1,
@@ -244,10 +251,21 @@ bool board_can_wake(const struct board *board, unsigned vcpu)
     };
 
     for (unsigned i = 0; i < TIMER_LAPIC; i++)
-        if (board->due[i] != MACHINE_NEVER && (i == TIMER_HPET ? hpet_open(board) : irq_open(board, irq_of[i])))
+        if (board->due[i] != MACHINE_NEVER &&
+            (i == TIMER_HPET ? hpet_open(board, reach) : irq_open(board, irq_of[i], reach)))
             return true;
-    if (board->due[TIMER_I8042] != MACHINE_NEVER && irq_open(board, IRQ_MOUSE))
+    return board->due[TIMER_I8042] != MACHINE_NEVER && irq_open(board, IRQ_MOUSE, reach);
+}
+
+bool board_can_wake(const struct board *board, unsigned vcpu)
+{
+    if (timer_open(board, BY_ANY))
         return true;
     return board->due[TIMER_LAPIC + vcpu] != MACHINE_NEVER &&
            !(board->chips.lapic[vcpu].lvt[LAPIC_LVT_TIMER] & LAPIC_LVT_MASK);
+}
+
+bool board_can_nmi(const struct board *board)
+{
+    return timer_open(board, BY_NMI);
 }

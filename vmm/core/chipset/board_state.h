@@ -94,9 +94,10 @@ void drive_irq(struct board *board, unsigned irq);
 void set_irq(struct board *board, unsigned irq, bool level);
 
 /* Is there a way, through either interrupt controller, from an ISA interrupt to a processor, or from a pin of the
- * I/O APIC? */
-bool irq_open(const struct board *board, unsigned irq);
-bool pin_open(const struct board *board, unsigned pin);
+ * I/O APIC? By whatever, or as an NMI, which needs no RFLAGS.IF. */
+enum reach { BY_ANY, BY_NMI };
+bool irq_open(const struct board *board, unsigned irq, enum reach reach);
+bool pin_open(const struct board *board, unsigned pin, enum reach reach);
 
 /* ---- board_screen.c ---- */
 
@@ -140,7 +141,7 @@ void advance_ide(struct board *board, unsigned channel, uint64_t now);
 void reset_hpet(struct board *board);
 void advance_hpet(struct board *board, uint64_t now);
 /* Does the way of any of its interrupts lead to a processor? */
-bool hpet_open(const struct board *board);
+bool hpet_open(const struct board *board, enum reach reach);
 /* False: it is not at this address. */
 bool board_hpet_read(struct board *board, uint64_t gpa, void *data, unsigned size, uint64_t now);
 bool board_hpet_write(struct board *board, uint64_t gpa, const void *data, unsigned size, uint64_t now);

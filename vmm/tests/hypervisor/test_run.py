@@ -291,6 +291,50 @@ def test_nmi_is_delivered_once_and_blocks_until_iret(both: Both) -> None:
         assert guest.word(0x7000) == 2
 
 
+@pytest.mark.parametrize(
+    ("route", "ends"),
+    [
+        ("mov dword ptr [0xfee00350], 0x400", "NMI"),  # LINT0, behind the 8259 pair
+        ("mov dword ptr [0xfec00000], 0x14; mov dword ptr [0xfec00010], 0x400", "NMI"),  # the PIT's pin of the I/O APIC
+        ("mov dword ptr [0xfee00350], 0x10400", "IDLE_FOREVER"),  # masked
+        ("mov dword ptr [0xfee00350], 0x700", "IDLE_FOREVER"),  # an interrupt, and IF is clear
+    ],
+)
+def test_an_nmi_ends_a_halt_whatever_if_says(both: Both, route: str, ends: str) -> None:
+    """The PIT's square wave; the handler's IRET goes behind the HLT."""
+    source = f"""
+        cli
+        mov word ptr [idt + 2 * 8], offset handler - 0x10000
+        mov word ptr [idt + 2 * 8 + 6], 1
+        lidt [idtr]
+        mov al, 0x11; out 0x20, al; mov al, 8; out 0x21, al; mov al, 4; out 0x21, al; mov al, 1; out 0x21, al
+        mov al, 0xfe; out 0x21, al
+        mov dword ptr [0xfee000f0], 0x1ff
+        {route}
+        mov al, 0x36; out 0x43, al; xor al, al; out 0x40, al; mov al, 0x20; out 0x40, al
+        hlt
+        hlt
+        debug_exit 1
+    handler:
+        inc dword ptr [0x7000]
+        iret
+        .balign 8
+    idt: .rept 32; .word 0, 8, 0x8e00, 0; .endr
+    idtr: .word 255; .long idt
+    """
+    hashes = []
+    for guest in both(source, "protected"):
+        end = guest.run(count=100_000)
+        if ends == "NMI":
+            assert end.kind is ExitKind.DEBUG_EXIT
+            assert guest.word(0x7000) == 2
+        else:
+            assert end.kind is ExitKind.IDLE_FOREVER
+            assert guest.word(0x7000) == 0
+        hashes.append((end.count, guest.machine.state_hash()))
+    assert hashes[0] == hashes[1]
+
+
 # ---- equal runs ----
 
 
