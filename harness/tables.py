@@ -10,6 +10,8 @@ from rich.text import Text
 
 PIPE = 10_000
 """Columns of what is no terminal: nothing is cut off or wrapped there."""
+_HEADING = "\N{BLACK SQUARE}"
+"""In a table's first column, in place of a heading, which may be wider than what stands in that column."""
 KIB, MIB = 1 << 10, 1 << 20
 
 
@@ -26,15 +28,21 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[
     for index, column in enumerate(columns):
         justify: JustifyMethod = "right" if column in right else "left"
         table.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0 or column in right)
+    headings: list[str] = []
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row), style="bold" if len(row) == 1 < len(columns) else None)
+        if len(row) == 1 < len(columns):
+            headings.append(row[0])
+            table.add_row(_HEADING)
+        else:
+            table.add_row(*(Text(cell) for cell in row))
     output = console()
-    if output.is_terminal:
-        output.print(table)
-        return
     with output.capture() as captured:
         output.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    for line in captured.get().splitlines():
+        if line.strip() == _HEADING:
+            output.print(Text(headings.pop(0), style="bold"), soft_wrap=True)
+        else:
+            print(line if output.is_terminal else line.rstrip())
 
 
 def size_text(size: int | None) -> str:
