@@ -119,7 +119,10 @@ def pytest_configure_node(node: Any) -> None:
     """xdist: a worker is told which run it belongs to."""
     from bringup.harness.plugin.run import PluginRun
 
-    node.workerinput["bringup"] = PluginRun.of(node.config).for_worker()
+    run = PluginRun.of(node.config)
+    node.workerinput["bringup"] = run.for_worker()
+    if options.concerns_us(node.config):
+        run.mind_signals()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bringup.harness.plugin import options
+from bringup.harness.plugin.signals import Signals
 from bringup.harness.session import Session, begin_run, new_run_id
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class PluginRun:
     """A worker's: what `for_worker` of the controller says."""
     session: Session | None = field(default=None, init=False)
     status: int = field(default=0, init=False)
+    signals: Signals | None = field(default=None, init=False)
     leaks: list[str] = field(default_factory=list, init=False)
     """What was left behind."""
 
@@ -105,6 +107,11 @@ class PluginRun:
         """Has any process of the run made an attempt?"""
         return self.folder.is_dir()
 
+    def mind_signals(self) -> None:
+        """From now on Ctrl-C and SIGTERM end the run in its own way."""
+        if self.signals is None:
+            self.signals = Signals(self.folder)
+
     def follow(self) -> None:
         """Begins the session of a process whose workers have begun theirs: the run's own record is its."""
         if self.session is None and self.begun:
@@ -115,6 +122,7 @@ class PluginRun:
         from bringup.harness.schedule.tokens import Places
 
         if self.session is None:
+            self.mind_signals()
             begin_run(self.folder, options.keep(self.config))
             os.environ[MARK] = self.folder.name
             self.session = Session(
@@ -153,6 +161,8 @@ class PluginRun:
 
     def close(self) -> None:
         """Ends the records."""
+        if self.signals is not None and self.is_controller:
+            self.signals.restore()
         if self.session is not None:
             self.shared.close()
             interrupted = self.status == pytest.ExitCode.INTERRUPTED

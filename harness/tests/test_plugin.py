@@ -412,6 +412,22 @@ def test_a_project_without_guests_pays_nothing(here: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+ENDS_SLOWLY = """\
+import pathlib, time, pytest
+
+@pytest.fixture
+def slow():
+    yield
+    pathlib.Path("ending").touch()
+    time.sleep(300)
+
+@pytest.mark.guests
+def test_ladder(slow, attempt):
+    attempt.boot()
+    attempt.climb()
+"""
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], MachineStarted]]:
     """A pytest run whose machine never answers."""
@@ -486,13 +502,37 @@ def test_one_interrupt_ends_cleanly_and_reports(workers: str) -> None:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_cancelled_job_ends_cleanly_and_reports(workers: str) -> None:
+    with running("-n", workers) as (process, _):
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert "unfinished" in row(output)
+    assert (2, True) in finished()
+    if workers == "0":
+        [end] = records(End)
+        assert isinstance(end, End) and end.outcome is Outcome.UNFINISHED
+    gone()
+
+
+@pytest.mark.usefixtures("project")
 def test_two_interrupts_end_at_once() -> None:
+    Path("test_guests.py").write_text(ENDS_SLOWLY)
     with running() as (process, _):
         os.killpg(process.pid, signal.SIGINT)
-        time.sleep(0.1)
+        wait_for(Path("ending").exists, "the first interrupt did nothing")
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGINT
+    assert output.splitlines()[-1] == f"bringup: interrupted twice, ended at once; records: {records_folder()}"
+    assert "Traceback" not in output and len(output.splitlines()) < 20
     gone()
+
+
+def records_folder() -> Path:
+    """Of the newest run."""
+    return Path("bringup-out/latest").resolve()
 
 
 def parent_of(pid: int) -> int:
