@@ -146,7 +146,7 @@ static uint64_t alike(const struct guest *guest, const struct emulate_state *sta
 
     if (page != ((flat ? 0 : es->base) + gpr[RDI]) % MEMORY_PAGE) /* in pieces, or downwards */
         return 0;
-    if (!page || count < 2 || state->dr7 & DR7_ENABLES || due <= vcpu->time + 1)
+    if (!page || count < 2 || (gpr[RDI] & 0xffff) < size || state->dr7 & DR7_ENABLES || due <= vcpu->time + 1)
         return 0;
     count = least(count - 1, before_code(state, page) / size);
     count = least(count, (0xffff - (gpr[RDI] & 0xffff)) / size);

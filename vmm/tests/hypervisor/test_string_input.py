@@ -80,7 +80,8 @@ def outcome(disk: Path, accel: Accel, code: bytes, stops: list[int]) -> list[tup
     spec = MachineSpec(memory=2 * MIB, accel=accel, drives=(Drive(Kind.DISK, disk, 0),))
     with Machine(spec) as machine:
         registers = tiny.real_mode()
-        registers.segments[ES] = registers.segments[ES]._replace(limit=0xFFFFFFFF)  # as "unreal mode" leaves it
+        # as "unreal mode" leaves it: 4 GiB, granularity bit
+        registers.segments[ES] = registers.segments[ES]._replace(limit=0xFFFFFFFF, access=0x8093)
         tiny.start(machine, code, registers)
         for stop in [*stops, 100_000]:
             end = machine.run(Limits(count=stop))
