@@ -120,6 +120,9 @@ def _run(
     except KeyboardInterrupt:
         status, interrupted = 128 + signal.SIGINT, True
         raise
+    except SystemExit:  # SIGTERM's, from the handler above
+        status, interrupted = 128 + signal.SIGTERM, True
+        raise
     finally:
         session.finish(status, interrupted)
     return status

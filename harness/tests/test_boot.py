@@ -99,20 +99,21 @@ def test_on_several_vmms_one_after_the_other(
     assert [end.outcome for end in ends] == [Outcome.PASSED, Outcome.DIED]
 
 
-def test_ctrl_c_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_is_told(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml"]
     environment = {**os.environ, "FAKE": "stalls"}
     with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=environment) as boot:
         latest = tmp_path / "bringup-out" / "latest"
         assert eventually(lambda: latest.exists() and any(isinstance(one, MachineStarted) for one in read_run(latest)))
-        boot.send_signal(signal.SIGINT)
+        boot.send_signal(number)
         out, err = boot.communicate(timeout=60)
-    assert boot.returncode == 130 and err == ""
+    assert boot.returncode == 128 + number and err == ""
     summary, where = out.splitlines()
     assert summary.startswith("tiny on fake: 0 of 3 rungs (none), ") and summary.endswith("unfinished: interrupted")
     assert where.startswith("what is known about it: bringup-out/")
     [*_, last] = read_run(latest)
-    assert isinstance(last, Finish) and (last.status, last.interrupted) == (130, True)
+    assert isinstance(last, Finish) and (last.status, last.interrupted) == (128 + number, True)
 
 
 def test_what_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
