@@ -256,10 +256,12 @@ void emulate_task_exit(struct guest *guest, uint16_t selector, unsigned source, 
         guest_retire(guest, 1);
     if (result == EMULATE_REFUSED)
         vcpu_end(vcpu, MACHINE_INTERNAL, "task switch to %#x refused", selector);
-    else if (result == EMULATE_EXCEPTION && event)
+    else if (result == EMULATE_EXCEPTION && event) {
+        if (!switched && type == EVENT_HARDWARE_EXCEPTION && before.rflags & RFLAGS_RF)
+            lend_rf(guest); /* the exit set it for the first exception */
         inject_second_exception(guest, vectoring, outcome.vector,
                                 outcome.has_error ? (int64_t)outcome.error : NO_ERROR_CODE);
-    else if (result == EMULATE_EXCEPTION)
+    } else if (result == EMULATE_EXCEPTION)
         emulated_exception(guest, &outcome);
     else if (traps & DR6_BT)
         inject_debug_trap(guest, traps & ~PENDING_DEBUG_BREAKPOINT);

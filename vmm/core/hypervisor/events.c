@@ -18,12 +18,20 @@ static void inject_hardware_exception(struct guest *guest, unsigned vector, int6
     inject(guest, information);
 }
 
+void lend_rf(struct guest *guest)
+{
+    guest->rf_lent_at = guest->vcpu.count;
+    vmcs_write(guest, GUEST_RFLAGS, vmcs_read(guest, GUEST_RFLAGS) | RFLAGS_RF);
+}
+
 /* A fault pushes RFLAGS with RF set, an injected one as it is (SDM vol. 3, 18.3.1.1 and 27.6.1.1). */
 void inject_exception(struct guest *guest, unsigned vector, int64_t error)
 {
     uint64_t flags = vmcs_read(guest, GUEST_RFLAGS);
-    guest->rf_lent_at = flags & RFLAGS_RF ? MACHINE_NEVER : guest->vcpu.count;
-    vmcs_write(guest, GUEST_RFLAGS, flags | RFLAGS_RF);
+    if (!(flags & RFLAGS_RF))
+        lend_rf(guest);
+    else if (guest->rf_lent_at != guest->vcpu.count)
+        guest->rf_lent_at = MACHINE_NEVER;
     inject_hardware_exception(guest, vector, error);
 }
 

@@ -19,6 +19,8 @@ static void exit_unexpected(struct guest *guest);
 static void x87_error(struct guest *guest)
 {
     struct vcpu *vcpu = &guest->vcpu;
+    uint64_t flags = vmcs_read(guest, GUEST_RFLAGS);
+    vmcs_write(guest, GUEST_RFLAGS, flags & ~(uint64_t)RFLAGS_RF); /* which the exit set for #MF's handler */
     if (board_ignne(vcpu->board, vcpu->index)) {
         emulate_instruction_at_rip(guest);
         return;

@@ -91,6 +91,8 @@ void inject_double_fault(struct guest *guest);
 void inject_debug_trap(struct guest *guest, uint64_t dr6);
 /* A fault that was injected has not been delivered: RFLAGS.RF is again as it was. */
 void take_back_rf(struct guest *guest);
+/* Sets RFLAGS.RF for the handler of a fault at this instruction, or says that the exit did: a double fault takes it back. */
+void lend_rf(struct guest *guest);
 /* The event whose delivery this exit interrupted is delivered again by the next entry. */
 void reinject(struct guest *guest);
 /* The instruction at RIP is done: counted, RIP behind it, its shadows over, its single step pending. */

@@ -24,7 +24,7 @@ static bool is_checked(const struct event *event)
 
 /* A fault's handler returns with RF set, so that the instruction's breakpoint does not trap again (18.3.1.1); a general
  * detect is the one #DB of that kind. */
-static bool sets_rf(const struct event *event)
+bool event_sets_rf(const struct event *event)
 {
     if (event->vector == VECTOR_DB && event->dr6 & DR6_BD)
         return true;
@@ -219,7 +219,7 @@ void deliver_event(struct processor *cpu, const struct event *event)
         if (!code64(cpu))
             from.rip = (uint32_t)from.rip;
     }
-    if (sets_rf(event))
+    if (event_sets_rf(event))
         from.rflags |= RFLAGS_RF;
     if (!protected_mode(cpu))
         deliver_real(cpu, event, &from);

@@ -9,6 +9,9 @@
  * In non-root operation it may be a VM exit. False: triple fault, shutdown. */
 bool deliver_fault(struct processor *cpu);
 
+/* Is RF set in the image of RFLAGS that the event's handler returns with (18.3.1.1)? */
+bool event_sets_rf(const struct event *event);
+
 /* INT n, INT3, INTO and INT1 as the last operation of their trace: delivers and counts the instruction. */
 void deliver_software_event(struct processor *cpu, const struct op *op, unsigned vector, enum event_type type);
 

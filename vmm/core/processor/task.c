@@ -1,6 +1,7 @@
 /* Task-state segments and task switches (SDM vol. 3, chapter 8). */
 #include "task.h"
 
+#include "events.h"
 #include "mmu.h"
 #include "segment.h"
 #include "vmx_state.h"
@@ -199,6 +200,8 @@ void task_switch(struct processor *cpu, const struct op *op, uint16_t selector, 
     probe_tss(cpu, op, new.base, tss->last);
     struct task task = read_task(cpu, op, new.base, tss);
     uint64_t rflags = rflags_read(cpu);
+    if (cpu->delivering_valid && event_sets_rf(&cpu->delivering))
+        rflags |= RFLAGS_RF;
 
     if (source == TASK_JMP || source == TASK_IRET) {
         descriptor_read(cpu, op, tr->selector, VECTOR_TS, &old);

@@ -1,6 +1,8 @@
 /* VM exits (SDM vol. 3, chapter 28): what causes them, what they record, save and load. */
 #include "vmx_private.h"
 
+#include "events.h"
+
 #include <string.h>
 
 /* ---- information (28.2) ---- */
@@ -26,6 +28,7 @@ static bool nmi_unblocked(const struct processor *cpu, const struct op *op)
 void vmx_record(struct processor *cpu, const struct op *op, uint32_t reason, uint64_t qualification)
 {
     struct vmcs *vmcs = &cpu->vmx->vmcs;
+    cpu->vmx->saves_rf = false;
     vmcs->exit_reason = reason;
     vmcs->exit_qualification = qualification;
     vmcs->guest_linear_address = 0;
@@ -237,6 +240,13 @@ uint64_t vmx_lmsw(struct processor *cpu, const struct op *op, uint16_t source, b
     return (cpu->s.cr0 & ~(loaded & ~CR0_PE)) | (source & loaded);
 }
 
+/* An event whose delivery the exit ends, or comes before, leaves RF as its handler would find it in the image of RFLAGS
+ * that it returns with: on the stack, or in the old TSS (28.3.3). */
+static void save_rf_of(struct processor *cpu, const struct event *event)
+{
+    cpu->vmx->saves_rf = event_sets_rf(event);
+}
+
 /* ---- memory (28.2.1, 29.3.3) ---- */
 
 #define EPT_NMI_UNBLOCKED (1u << 12)
@@ -248,6 +258,8 @@ void vmx_exit_ept_violation(struct processor *cpu, const struct op *op, uint64_t
     vmx_record(cpu, op, REASON_EPT_VIOLATION, qualification | (nmi_unblocked(cpu, op) ? EPT_NMI_UNBLOCKED : 0));
     vmcs->guest_physical_address = gpa;
     vmcs->guest_linear_address = qualification & EPT_LINEAR_VALID ? linear : 0;
+    if (cpu->delivering_valid)
+        save_rf_of(cpu, &cpu->delivering);
     leave_run(cpu, op, LEAVE_VM_EXIT);
 }
 
@@ -291,6 +303,7 @@ void vmx_event_exit(struct processor *cpu, const struct event *event)
         vmcs->exit_interruption_information |= INTERRUPTION_NMI_UNBLOCKED;
     if (event->type >= EVENT_PRIVILEGED_SOFTWARE)
         vmcs->exit_instruction_length = event->length;
+    save_rf_of(cpu, event);
     leave_run(cpu, NULL, LEAVE_VM_EXIT);
 }
 
@@ -301,7 +314,10 @@ void vmx_exit_triple_fault(struct processor *cpu)
 
 void vmx_exit_task_switch(struct processor *cpu, const struct op *op, uint16_t selector, unsigned source)
 {
-    vmx_exit(cpu, op, REASON_TASK_SWITCH, selector | (uint64_t)source << 30);
+    vmx_record(cpu, op, REASON_TASK_SWITCH, selector | (uint64_t)source << 30);
+    if (cpu->delivering_valid)
+        save_rf_of(cpu, &cpu->delivering);
+    leave_run(cpu, op, LEAVE_VM_EXIT);
 }
 
 /* By priority (SDM vol. 3, 26.2, 26.5.1 and table 7-2). */
@@ -404,7 +420,7 @@ static void save_guest(struct processor *cpu)
     vmcs->guest_idtr_limit = s->idt_limit;
     vmcs->guest_rip = s->rip;
     vmcs->guest_rsp = s->registers.gpr[RSP];
-    vmcs->guest_rflags = rflags_read(cpu);
+    vmcs->guest_rflags = rflags_read(cpu) | (vmx->saves_rf ? RFLAGS_RF : 0);
     vmcs->guest_activity_state = s->activity;
     vmcs->guest_interruptibility_state = s->interruptibility;
     vmcs->guest_pending_debug_exceptions = s->pending_debug;

@@ -35,6 +35,7 @@ struct vmx {
     uint64_t unblocked_at; /* the count at which an IRET last ended blocking by NMI; NEVER */
     bool injecting;        /* the event that VM entry injects is not intercepted */
     bool delivered;        /* an event since VM entry */
+    bool saves_rf;         /* the exit that is recorded saves RFLAGS.RF as 1 */
     uint64_t region;       /* of VMXON */
     uint64_t current;      /* the address of the current VMCS, or NO_VMCS */
     struct vmx_root root;

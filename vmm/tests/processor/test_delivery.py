@@ -356,6 +356,7 @@ def test_an_exception_by_task_gate(make: Make) -> None:
     assert (r.rip, r.gpr[4]) == (0xB001, 0xC000 - 4)
     assert guest.words(r, 1) == [0x68]
     assert dword(guest, TSS + 32) == CODE + 2
+    assert dword(guest, TSS + 36) & RF, "the old task resumes after a fault"
 
 
 @pytest.mark.parametrize(

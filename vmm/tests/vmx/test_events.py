@@ -9,7 +9,7 @@ import pytest
 from rootmode import CODE, CODE32, DATA, GDT, HAS_ERROR, IDT, STACK, TASK, TSS, VALID, Root, handler, lib
 
 EXTERNAL, NMI, EXCEPTION, SOFTWARE_INTERRUPT, PRIVILEGED, SOFTWARE_EXCEPTION = 0, 2, 3, 4, 5, 6
-IF, TF = 1 << 9, 1 << 8
+IF, TF, RF = 1 << 9, 1 << 8, 1 << 16
 STI, MOV_SS, BY_NMI = 1, 2, 8
 INTERRUPT_WINDOW, NMI_WINDOW, MONITOR_TRAP = 1 << 2, 1 << 22, 1 << 27
 NMI_EXITING, VIRTUAL_NMIS, TIMER = 1 << 3, 1 << 5, 1 << 6
@@ -90,12 +90,14 @@ def test_exit_while_delivering_what_the_guest_raised(root: Root) -> None:
     assert root["idt_vectoring_information"] == 0x44 | SOFTWARE_INTERRUPT << 8 | VALID
     assert root["exit_instruction_length"] == 2
     assert root["guest_rip"] == CODE
+    assert not root["guest_rflags"] & RF
     assert root.count == count
     root.program("ud2")
     root["guest_rsp"] = 0x1FE800
     assert root.enter() == 48
     assert root["idt_vectoring_information"] == 6 | EXCEPTION << 8 | VALID
     assert root["guest_rip"] == CODE
+    assert root["guest_rflags"] & RF, "as it would have been pushed"
 
 
 # ---- exits by exception ----
@@ -126,6 +128,39 @@ def test_exceptions(root: Root, source: str, information: int, error: int, lengt
     if length is not None:
         assert root["exit_instruction_length"] == length
         assert root["guest_rip"] == CODE
+
+
+@pytest.mark.parametrize(
+    ("source", "vector", "resumes"),
+    [
+        ("ud2", 6, True),
+        ("xor ecx, ecx; div ecx", 0, True),
+        ("mov rax, 0x800000000000; mov rax, [rax]", 13, True),
+        ("mov eax, [0x7fffffff]", 14, True),
+        ("mov eax, 0x2400; mov dr7, rax; mov rax, dr0", 1, True),  # general detect
+        ("int3", 3, False),
+        (".byte 0xf1", 1, False),
+        ("int 7", 11, True),  # whose gate is not there: #NP is a fault
+    ],
+)
+def test_rf_after_an_exception(root: Root, source: str, vector: int, resumes: bool) -> None:
+    """RFLAGS.RF is saved as the handler's IRET would find it (28.3.3): set for a fault."""
+    root.start(source, exception_bitmap=0xFFFFFFFF)
+    root.write(IDT + 7 * 16 + 5, b"\x6e")
+    assert root.enter() == 0
+    assert root["exit_interruption_information"] & 0xFF == vector
+    assert bool(root["guest_rflags"] & RF) == resumes
+
+
+def test_rf_is_not_set_by_a_trap_or_a_double_fault(root: Root) -> None:
+    root.start("nop; nop", guest_rflags=2 | TF, exception_bitmap=1 << 1)
+    assert root.enter() == 0
+    assert not root["guest_rflags"] & RF, "a single step"
+    root.program("ud2")
+    root.set(guest_rflags=2, exception_bitmap=1 << 8, guest_rsp=1 << 40)
+    assert root.enter() == 0
+    assert root["exit_interruption_information"] & 0xFF == 8
+    assert not root["guest_rflags"] & RF
 
 
 def test_the_bitmap_chooses(root: Root) -> None:
