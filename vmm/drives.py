@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .spec import Drive
-from .storage import FullError, Kind, Medium, ProtectedError, StorageError, open_medium
+from .storage import FullError, Kind, Medium, Overlay, ProtectedError, StorageError, open_medium
 
 _COMPLAINTS_MOST = 16
+_CLUSTER = struct.Struct("<BQI")  # in a snapshot: drive, cluster, bytes
 
 
 class Drives:
@@ -64,6 +66,41 @@ class Drives:
             self._say(str(error))
             return _PROTECTED if isinstance(error, ProtectedError) else _FULL if isinstance(error, FullError) else _BAD
         return 0
+
+    def _overlays(self) -> dict[int, Overlay]:
+        return {number: medium for number, medium in self._media.items() if isinstance(medium, Overlay)}
+
+    def save(self) -> bytes:
+        """What the guest has written to overlays; what `--write` put into files is theirs, and stays."""
+        pieces = [
+            _CLUSTER.pack(number, index, len(data)) + data
+            for number, overlay in sorted(self._overlays().items())
+            for index, data in sorted(overlay.save().items())
+        ]
+        return b"".join(pieces)
+
+    def restore(self, saved: bytes) -> None:
+        """Goes back to what `save` saw; ValueError, with nothing changed, when it is not of these drives."""
+        overlays = self._overlays()
+        clusters: dict[int, dict[int, bytes]] = {number: {} for number in overlays}
+        at = 0
+        while at < len(saved):
+            if at + _CLUSTER.size > len(saved):
+                raise ValueError("cut short")
+            number, index, size = _CLUSTER.unpack_from(saved, at)
+            at += _CLUSTER.size
+            if number not in clusters or at + size > len(saved):
+                raise ValueError("not of these drives, or cut short")
+            clusters[number][index] = saved[at : at + size]
+            at += size
+        before = {number: overlay.save() for number, overlay in overlays.items()}
+        try:
+            for number, overlay in overlays.items():
+                overlay.restore(clusters[number])
+        except ValueError:
+            for number, overlay in overlays.items():
+                overlay.restore(before[number])
+            raise
 
     def _say(self, text: str) -> None:
         if text not in self._complaints and len(self._complaints) < _COMPLAINTS_MOST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -277,23 +278,30 @@ class Machine:
         return Exit(ExitKind(end.kind), end.detail, end.count, end.time, end.deadline, reason)
 
     def save(self) -> bytes:
-        """All of the machine but what lies on its drives, for `restore` of a machine with the same spec."""
+        """All of the machine, for `restore` of one with the same spec. Of its drives, what lies in overlays."""
         size = self._ffi.new("size_t *")
         data = self._lib.machine_save(self._machine, size)
         if data == self._ffi.NULL:
             raise MachineError("no memory for a snapshot")
         try:
-            return bytes(self._ffi.buffer(data, size[0]))
+            core = bytes(self._ffi.buffer(data, size[0]))
         finally:
             self._lib.machine_save_free(data)
+        drives = self._drives.save()
+        return _SIZE.pack(len(core)) + core + drives
 
     def restore(self, snapshot: bytes) -> None:
         """Goes back, or over, to what `save` saw. MachineError: it is of another machine, or damaged."""
-        result = self._lib.machine_load(self._machine, self._ffi.from_buffer(snapshot), len(snapshot))
+        core, drives = _split(snapshot)
+        result = self._lib.machine_load(self._machine, self._ffi.from_buffer(core), len(core))
         if result == self._lib.SNAPSHOT_OTHER:
             raise MachineError("the snapshot is of a machine with another configuration, or of another build")
         if result != self._lib.SNAPSHOT_LOADED:
             raise MachineError("the snapshot is damaged: the machine cannot go on")
+        try:
+            self._drives.restore(drives)
+        except ValueError as error:
+            raise MachineError(f"the snapshot's drives are damaged: the machine cannot go on ({error})") from None
 
     def reset(self) -> None:
         """Power-on state of every chip and vCPU; RAM, clock and count stay."""
@@ -431,3 +439,11 @@ class Machine:
 
 
 _NOTHING = Output(b"", b"")
+
+_SIZE = struct.Struct("<Q")  # before a snapshot's core
+
+
+def _split(snapshot: bytes) -> tuple[bytes, bytes]:
+    """A snapshot's core and its drives; one that is too short for its core is all core, and found damaged there."""
+    size = _SIZE.unpack_from(snapshot)[0] if len(snapshot) >= _SIZE.size else 0
+    return snapshot[_SIZE.size : _SIZE.size + size], snapshot[_SIZE.size + size :]

@@ -4,6 +4,7 @@ from .eltorito import BootEntry, Emulation, read_catalog
 from .image import Kind, open_medium, probe
 from .iso9660 import Volume, read_volume
 from .medium import FullError, Medium, ProtectedError, StorageError, read_bytes
+from .overlay import Overlay
 
 __all__ = [
     "BootEntry",
@@ -11,6 +12,7 @@ __all__ = [
     "FullError",
     "Kind",
     "Medium",
+    "Overlay",
     "ProtectedError",
     "StorageError",
     "Volume",

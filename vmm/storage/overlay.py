@@ -72,6 +72,17 @@ class Overlay:
             self._base.read(start, cluster)
         return cluster
 
+    def save(self) -> dict[int, bytes]:
+        """What has been written, for `restore`: whole clusters by their number."""
+        return {index: bytes(cluster) for index, cluster in self._clusters.items()}
+
+    def restore(self, clusters: dict[int, bytes]) -> None:
+        """Takes these in place of all that has been written; ValueError when they are no clusters of this medium."""
+        for index, data in clusters.items():
+            if index < 0 or len(data) != min(CLUSTER, self.size - index * CLUSTER):
+                raise ValueError(f"cluster {index} of {self._name} has {len(data)} bytes")
+        self._clusters = {index: bytearray(data) for index, data in clusters.items()}
+
     def close(self) -> None:
         self._clusters.clear()
         self._base.close()

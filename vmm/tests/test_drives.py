@@ -322,3 +322,42 @@ def test_the_order(boot: Boot, tmp_path: Path) -> None:
     (tmp_path / "cd").write_bytes(cd(validation() + entry(sectors=4), image=image))
     drives = (f"file={tmp_path}/disk", f"file={tmp_path}/cd,media=cdrom")
     assert boot(*drives).startswith("disk ") and boot(*drives, order="order=d").startswith("cd ")
+
+
+# ---- snapshots ----
+
+
+@needs_seabios
+def test_a_snapshot_has_what_was_written(tmp_path: Path) -> None:
+    """Saved after the guest has written to its overlay, restored in another machine that then reads it."""
+    path = tmp_path / "disk"
+    path.write_bytes(disk_image("disk", write=WRITE))
+    drives = spec.place_drives([spec.parse_drive(f"file={path}")])
+    items = tuple(fw_cfg.items(fw_cfg.Firmware(32 * MIB, 1)))
+    machine_spec = MachineSpec(memory=32 * MIB, firmware=SEABIOS.read_bytes(), items=items, drives=drives)
+    with Machine(machine_spec) as machine, Machine(machine_spec) as other:
+        assert machine.run(Limits(count=200_000_000)).kind is ExitKind.IDLE_FOREVER
+        other.restore(machine.save())
+        assert other.state_hash() == machine.state_hash()
+        other.reset()
+        assert other.run(Limits(count=400_000_000)).kind is ExitKind.IDLE_FOREVER
+        assert b"disk written" in other.receive(DEBUG_PORT).data
+
+
+def test_snapshots_of_overlays(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(200_000))
+    drives, _ = opened(path)
+    before = drives.save()
+    assert drives.transfer(0, 199_680, memoryview(bytearray(b"x" * 512)), True) == 0
+    saved = drives.save()
+    drives.restore(before)
+    data = bytearray(512)
+    assert drives.transfer(0, 199_680, memoryview(data), False) == 0 and data == bytes(512)
+    drives.restore(saved)
+    assert drives.transfer(0, 199_680, memoryview(data), False) == 0 and data == b"x" * 512
+    for bad in (saved[:-1], saved[:5], saved + b"x", b"\1" + saved[1:], saved[:1] + b"\xff" + saved[2:]):
+        with pytest.raises(ValueError):
+            drives.restore(bad)
+        assert drives.save() == saved, "nothing has changed"
+    drives.close()
