@@ -15,12 +15,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import structs
+
 from .definition import NAME, SYNTHETIC, Definition, Family, Guest
 from .imitation import Imitation
 from .typed_toml import TomlError, decode, line_of
 from .unknown import unknown
 
 FAMILY = "family.toml"
+BIOS = "bios"
+"""The family whose death patterns all guests have that start from a drive."""
 T = TypeVar("T")
 
 
@@ -140,14 +144,17 @@ def _guest(
 ) -> Guest:
     """With what is common to the family (name and folder); `file`: a user's own."""
     digest, text = hashlib.sha256(content), content.decode()
-    if family is None:
-        own = Family(title=definition.title)
-        return Guest(name, "", definition, own, text, folder, digest.hexdigest(), file=file)
-    where = f"{family[0]}/{FAMILY}"
-    shared = _read(family[1] / FAMILY, where)
-    digest.update(shared)
-    about = _decode(shared, Family, where)
-    return Guest(name, family[0], definition, about, text, folder, digest.hexdigest(), file=file)
+    about = Family(title=definition.title)
+    if family is not None:
+        where = f"{family[0]}/{FAMILY}"
+        shared = _read(family[1] / FAMILY, where)
+        digest.update(shared)
+        about = _decode(shared, Family, where)
+    if definition.machine.kernel is None:
+        firmware = _read(_families()[BIOS] / FAMILY, f"{BIOS}/{FAMILY}")
+        digest.update(firmware)
+        about = structs.replace(about, death=about.death + _decode(firmware, Family, f"{BIOS}/{FAMILY}").death)
+    return Guest(name, family[0] if family else "", definition, about, text, folder, digest.hexdigest(), file=file)
 
 
 def _read(file: Traversable, where: str) -> bytes:

@@ -88,7 +88,7 @@ def test_titles_begin_with_the_system() -> None:
             assert death.title.split(": ")[0] in allowed, death.title
 
 
-ALSO = {"hurd": ["GNU Mach"], "nt": ["Windows"], "dos": ["FreeDOS"]}
+ALSO = {"bios": ["iPXE"], "hurd": ["GNU Mach"], "nt": ["Windows"], "dos": ["FreeDOS"]}
 """Systems of a family that is called otherwise."""
 
 

@@ -97,6 +97,14 @@ def test_the_values_arrive(tmp_path: Path) -> None:
     assert guest.deaths[0].title_of(["no \x1b[1mroot\n  here"]) == "Panic: no [1mroot here"
 
 
+def test_what_starts_from_a_drive_dies_of_its_firmware_too(tmp_path: Path) -> None:
+    text = GOOD.replace('kernel = "kernel"\nappend = "console=ttyS0"', 'drives = [{ kind = "disk", media = "image" }]')
+    titles = [death.title for death in load_file(write(tmp_path, text)).deaths]
+    assert titles[0] == "Panic: {0}"
+    assert "SeaBIOS: no bootable device" in titles
+    assert "SeaBIOS: no bootable device" not in [death.title for death in load_file(write(tmp_path, GOOD)).deaths]
+
+
 def test_drives_find_their_places(tmp_path: Path) -> None:
     drives = ["disk", "cdrom", "floppy", "cdrom:2", "disk", "floppy:0"]
     each = (kind.partition(":") for kind in drives)

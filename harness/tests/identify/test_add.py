@@ -137,6 +137,18 @@ def test_a_floppy_boots_at_once(
     assert capfd.readouterr().out.splitlines()[-1].startswith(f"my-image on {vmm}: 1 of 1 rungs (expected)")
 
 
+@pytest.mark.skipif(bool(os.environ.get("BRINGUP_OFFLINE")), reason="BRINGUP_OFFLINE is set: no firmware is fetched")
+def test_what_does_not_start_is_said_by_the_firmware(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    vmm = tmp_path / "heard.toml"  # the BIOS draws on COM1
+    text = (Path(__file__).parents[2] / "vmms" / "bringup.toml").read_text()
+    vmm.write_text(text.replace('name = "bringup"', 'name = "heard"').replace("screen = true\n", ""))
+    assert add(tmp_path, bytes(1440 << 10), "--boot", "--expect", "never", f"--vmm={vmm}") == 1
+    assert "died (guest): SeaBIOS: no bootable device" in capfd.readouterr().out
+
+
 def test_names() -> None:
     names = ["FreeDOS 1.3 (Live).iso", "gnumach-1.8-486.gz", "memtest86+x64.bin", "a.img.gz", "...", "vmlinuz"]
     assert [name_for(Path(name)) for name in names] == [
