@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import cpumodel
 from .drives import Drives
+from .network import Network
 from .screen.picture import FONT_BYTES
 from .screen.text import Mode, TextScreen
 from .spec import MachineSpec, SpecError
@@ -180,10 +181,12 @@ class Machine:
         self._ffi: Any = core.ffi
         self._drives = Drives(spec.drives, spec.write, complain)
         try:
+            self._network = Network(spec.nic)
             self._machine: Any = self._create(model)
         except BaseException:
             self._drives.close()
             raise
+        self._network.plug_in(self._machine)
         new = self._ffi.new
         self._limits = new("struct machine_limits *")
         self._exit = new("struct machine_exit *")
@@ -208,6 +211,7 @@ class Machine:
         config.generation = model.generation
         kept = self._firmware(config)
         self._drives.connect(config, self._lib, ffi)
+        self._network.connect(config, self._lib, ffi)
         config.arch_capabilities = model.arch_capabilities_value()
         config.cpuid_count = len(rows)
         for index, row in enumerate(rows):
@@ -243,6 +247,7 @@ class Machine:
     def close(self) -> None:
         """Gives the memory back; a second call does nothing."""
         machine, self._machine = self._machine, None
+        self._network.plug_in(None)
         if machine is not None:
             self._lib.machine_destroy(machine)
         self._drives.close()

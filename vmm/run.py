@@ -127,6 +127,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write", action="store_true", help="what the guest writes goes into the drives' files, and is not forgotten"
     )
     machine.add_argument("--debug-exit", action="store_true", help="isa-debug-exit at port F4h, and pc-testdev")
+    machine.add_argument(
+        "--nic", type=_option(spec.parse_nic), metavar="user|none",
+        help="a network card (NE2000) on a network inside the process; user,tftp=FOLDER,bootfile=NAME,mac=ADDRESS",
+    )  # fmt: skip
     machine.add_argument("--no-reboot", action="store_true", help="a reset ends the machine (status 10)")
     control = parser.add_argument_group("serial lines and control")
     control.add_argument(
@@ -196,6 +200,7 @@ def _spec(args: argparse.Namespace) -> MachineSpec:
         firmware=bytes(map_file(args.bios, "firmware")) if args.bios else b"",
         items=tuple(fw_cfg.items(_firmware(args))) if args.bios else (),
         drives=spec.place_drives(args.drives),
+        nic=args.nic,
         write=args.write,
     )
 

@@ -67,6 +67,16 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """A network card with its address, on the network of net/user.py; `tftp` is the folder whose files that serves,
+    `boot` the one that DHCP names."""
+
+    mac: bytes = bytes.fromhex("525400123456")
+    tftp: Path | None = None
+    boot: str = ""
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     """A machine's hardware. `memory` is in bytes, `rtc` in seconds since 1970 UTC at guest time 0, `slice` in
     instructions; `firmware` is the ROM that ends at 4 GiB, `items` what it
@@ -85,6 +95,7 @@ class MachineSpec:
     items: tuple[tuple[int, bytes], ...] = ()
     drives: tuple[Drive, ...] = ()
     write: bool = False
+    nic: Nic | None = None
 
     def __post_init__(self) -> None:
         if self.memory < MEMORY_MINIMUM or self.memory % MIB:
@@ -173,6 +184,31 @@ def parse_rtc(text: str) -> int:
         raise SpecError("outside the years 1970 to 9999")
     return seconds
 
+
+def parse_nic(text: str) -> Nic | None:
+    """`none`, or `user,mac=52:54:00:12:34:56,tftp=FOLDER,bootfile=NAME` as QEMU has it; `,,` is a comma."""
+    kind, *parts = _split(text)
+    if kind == "none" and not parts:
+        return None
+    if kind != "user":
+        raise SpecError("not none or user,...")
+    values = {"mac": "", "tftp": "", "bootfile": "", "model": "ne2k_pci"}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if key not in values or not equals:
+            raise SpecError(f"'{part}' is none of {', '.join(f'{name}=' for name in values)}")
+        values[key] = value
+    if values["model"] != "ne2k_pci":
+        raise SpecError(f"model={values['model']}: the card is ne2k_pci")
+    if values["mac"] and not re.fullmatch(r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}", values["mac"]):
+        raise SpecError(f"mac={values['mac']}: not the address of one card, such as 52:54:00:12:34:56")
+    if len(values["bootfile"].encode()) > BOOTFILE_MAXIMUM:
+        raise SpecError(f"bootfile= has more than {BOOTFILE_MAXIMUM} bytes")
+    mac = bytes.fromhex(values["mac"].replace(":", "")) if values["mac"] else Nic.mac
+    return Nic(mac, Path(values["tftp"]) if values["tftp"] else None, values["bootfile"])
+
+
+BOOTFILE_MAXIMUM = 127  # RFC 2131, figure 1
 
 # Where drives of a kind go that name no place (`enum storage_drive`), in this order.
 _FLOPPY_A = 4

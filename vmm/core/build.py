@@ -11,11 +11,12 @@ from pathlib import Path
 from cffi import FFI
 
 CORE = Path(os.path.relpath(Path(__file__).parent))  # setuptools wants paths relative to setup.py, its working folder
-HEADERS = ("chipset/storage.h", "machine.h", "vmx.h", "emulate.h", "chipset/map.h")
-# What the core calls in Python: machine_config's `transfer` (vmm/drives.py).
+HEADERS = ("chipset/storage.h", "chipset/network.h", "machine.h", "vmx.h", "emulate.h", "chipset/map.h")
+# What the core calls in Python: machine_config's `transfer` (vmm/drives.py) and `network` (vmm/network.py).
 CALLBACKS = """
 extern "Python" int machine_storage_transfer(void *context, unsigned drive, uint64_t offset, void *data, uint32_t bytes,
                                              uint32_t write);
+extern "Python" void machine_network_transmit(void *context, const void *frame, uint32_t size);
 """
 FOLDERS = (".", "processor", "hypervisor", "chipset")
 

@@ -124,6 +124,14 @@ static void follow_host_clock(struct machine *machine)
         machine->accel->set_time(vcpu, host - machine->host_epoch);
 }
 
+/* The time that the vCPU's access to a port took; the host's clock knows that already. */
+static void pass_wait(struct machine *machine, struct vcpu *vcpu)
+{
+    uint64_t wait = board_take_wait(machine->board);
+    if (wait && machine->config.clock == CLOCK_VIRTUAL)
+        machine->accel->set_time(vcpu, vcpu->time + wait);
+}
+
 static void advance_board(struct machine *machine)
 {
     if (machine_time(machine) >= board_deadline(machine->board))
@@ -194,7 +202,7 @@ static bool attention(struct vcpu *vcpu)
 {
     struct machine *machine = vcpu->machine;
     take_nmi(vcpu);
-    return vcpu->nmi_pending || vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
+    return vcpu->nmi_pending || board_waits(machine->board) || vcpu->time >= vcpu->until || vcpu->time >= board_deadline(machine->board) || event_pending(machine) ||
            output_full(machine) || vcpu->time >= output_deadline(machine) ||
            board_interrupt_pending(machine->board, vcpu->index) || board_signal_pending(machine->board, vcpu->index);
 }
@@ -235,6 +243,7 @@ static void run_until_exit(struct machine *machine, const struct machine_limits 
             windows |= WINDOW_PAUSE;
         vcpu->until = horizon(machine);
         machine->accel->run(vcpu, vcpu->until, windows);
+        pass_wait(machine, vcpu);
         machine->work -= vcpu->count - before;
     }
 }
@@ -471,6 +480,11 @@ size_t machine_keys(struct machine *machine, const uint32_t *events, size_t coun
 void machine_mouse(struct machine *machine, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons)
 {
     board_mouse(machine->board, dx, dy, dz, buttons, machine_time(machine));
+}
+
+void machine_network_arrive(struct machine *machine, const uint8_t *frame, uint32_t size)
+{
+    board_network_arrive(machine->board, frame, size, machine_time(machine));
 }
 
 void machine_power_button(struct machine *machine)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "chipset/network.h"
 #include "chipset/storage.h"
 
 #define MACHINE_UARTS 4
@@ -59,6 +60,9 @@ struct machine_config {
     struct storage drives[STORAGE_DRIVES]; /* by enum storage_drive; only a board with firmware has them */
     storage_transfer *transfer; /* NULL: every transfer fails */
     void *transfer_context;
+    network_transmit *network; /* NULL: there is no network card */
+    void *network_context;
+    uint8_t mac[6]; /* of the card */
     uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES, when CPUID.7.EDX[29] */
 };
 
@@ -163,6 +167,9 @@ int machine_font(const struct machine *machine, unsigned set, uint8_t *glyphs);
  * buttons left, right, middle from bit 0. Without the device they are lost. Returns how many events were taken. */
 size_t machine_keys(struct machine *machine, const uint32_t *events, size_t count);
 void machine_mouse(struct machine *machine, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons);
+
+/* A frame for the network card, without its CRC; from within `network_transmit` too. */
+void machine_network_arrive(struct machine *machine, const uint8_t *frame, uint32_t size);
 
 /* ACPI power button (fixed event), for system_powerdown. */
 void machine_power_button(struct machine *machine);

@@ -27,6 +27,11 @@ def run(request: pytest.FixtureRequest) -> Callable[[bytes], bytes]:
     return run
 
 
+@pytest.fixture(params=list(Accel), ids=lambda accel: accel.name.lower())
+def run_machine(request: pytest.FixtureRequest) -> Callable[[bytes], Machine]:
+    return lambda code: Machine(MachineSpec(memory=2 * MIB, accel=request.param, firmware=rom(code)))
+
+
 PAM0 = 0x58  # the register of 4 bytes that holds PAM0 in byte 1
 
 
@@ -60,6 +65,17 @@ def test_ram_behind_rom(run: Callable[[bytes], bytes]) -> None:
     code = SEGMENT + pam(0x20) + store(0x41) + SHOW + copy_to_ram()
     code += pam(0x30) + SHOW + store(0x42) + SHOW + pam(0x10) + store(0x43) + SHOW + pam(0x00) + SHOW + HALT
     assert run(code) == b"\xccABB\xcc"
+
+
+def test_an_isa_access_takes_a_microsecond(run_machine: Callable[[bytes], Machine]) -> None:
+    """in al, 61h: the instruction's nanosecond and the access; out e9h, al: the instruction's alone."""
+    with run_machine(bytes.fromhex("e461 e461 e6e9") + HALT) as machine:
+        machine.run(Limits(count=1))  # the jump at the reset vector
+        times = []
+        for count in range(2, 5):
+            machine.run(Limits(count=count))
+            times.append(machine.time)
+        assert times == [1002, 2003, 2004]
 
 
 def copy_to_ram() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,19 @@ def test_turns_that_cannot_be(text: str) -> None:
 def test_a_model_without_a_local_apic_is_alone() -> None:
     with pytest.raises(SpecError, match="2 vCPUs: CPU model '486' has no local APIC, so there can be 1"):
         Machine(MachineSpec(cpus=2, cpu="486"))
+
+
+def test_nic() -> None:
+    assert spec.parse_nic("none") is None
+    assert spec.parse_nic("user") == spec.Nic()
+    nic = spec.parse_nic("user,mac=52:54:00:AA:bb:01,tftp=/a,,b,bootfile=x.ipxe")
+    assert nic == spec.Nic(bytes.fromhex("525400aabb01"), Path("/a,b"), "x.ipxe")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tap", "none,mac=1", "user,mac=52:54", "user,mac=53:54:00:00:00:01", "user,model=e1000", "user,x=1",
+             f"user,bootfile={'x' * 128}"],
+)  # fmt: skip
+def test_wrong_nics(text: str) -> None:
+    with pytest.raises(spec.SpecError):
+        spec.parse_nic(text)

@@ -80,19 +80,36 @@ void ferr_changed(struct board *board)
     set_irq(board, IRQ_COPROCESSOR, board->chips.ferr.irq13);
 }
 
-/* Its memory window and the interrupts that it routes may be others now. */
-void pci_changed(struct board *board)
+static void route_pci_interrupts(struct board *board)
 {
     uint16_t irqs = pci_irqs(&board->chips.pci), changed = irqs ^ board->chips.pci_irqs;
 
-    uint32_t bus_master = pci_bar(&board->chips.pci, PCI_IDE, PCI_PIIX_BUS_MASTER_BAR);
-
-    board->bus_master_base = bus_master <= UINT16_MAX ? (uint16_t)bus_master : 0;
-    board->window_version++;
     board->chips.pci_irqs = irqs;
     for (unsigned irq = 0; changed; irq++, changed >>= 1)
         if (changed & 1)
             drive_irq(board, irq);
+}
+
+/* Its memory window, where BARs put its functions, and the interrupts that it routes may be others now. */
+void pci_changed(struct board *board)
+{
+    uint32_t bus_master = pci_bar(&board->chips.pci, PCI_IDE, PCI_PIIX_BUS_MASTER_BAR);
+    uint32_t network = pci_bar(&board->chips.pci, PCI_NETWORK, 0);
+
+    board->bus_master_base = bus_master <= UINT16_MAX ? (uint16_t)bus_master : 0;
+    board->network_base = network <= UINT16_MAX ? (uint16_t)network : 0;
+    board->window_version++;
+    route_pci_interrupts(board);
+}
+
+void pci_interrupt(struct board *board, enum pci_function function, bool level)
+{
+    uint32_t *interrupts = &board->chips.pci.interrupts;
+
+    if ((*interrupts >> function & 1) == level)
+        return;
+    *interrupts ^= 1u << function;
+    route_pci_interrupts(board);
 }
 
 void lapic_changed(struct board *board, unsigned vcpu)
@@ -124,6 +141,8 @@ void board_advance(struct board *board, uint64_t now)
     }
     if (board->due[TIMER_FDC] <= now)
         advance_fdc(board, now);
+    if (board->due[TIMER_NETWORK] <= now)
+        advance_network(board, now);
     if (board->due[TIMER_HPET] <= now)
         advance_hpet(board, now);
     for (unsigned i = 0; i < BOARD_IDE_CHANNELS; i++)
@@ -228,6 +247,8 @@ void board_snapshot(struct board *board, struct snapshot *snapshot)
     SNAPSHOT(snapshot, board->interrupt_pending);
     SNAPSHOT(snapshot, board->window_version);
     SNAPSHOT(snapshot, board->bus_master_base);
+    SNAPSHOT(snapshot, board->network_base);
+    SNAPSHOT(snapshot, board->network_now);
     SNAPSHOT(snapshot, board->event);
     SNAPSHOT(snapshot, board->event_detail);
     SNAPSHOT(snapshot, board->unread);
@@ -251,6 +272,8 @@ static uint32_t functions(const struct board *board)
         functions |= 1 << PCI_PM | 1 << PCI_VGA;
     if (board_has_ide(board))
         functions |= 1 << PCI_ISA_BRIDGE | 1 << PCI_IDE;
+    if (board->network)
+        functions |= 1 << PCI_ISA_BRIDGE | 1 << PCI_NETWORK;
     return functions;
 }
 
@@ -412,6 +435,7 @@ void board_reset(struct board *board)
     pci_changed(board);
     reset_fdc(board);
     reset_hpet(board);
+    reset_network(board);
     reset_ide(board);
     if (!board->firmware)
         leave_firmware(board);
@@ -434,6 +458,9 @@ struct board *board_create(const struct machine_config *config)
     memcpy(board->drives, config->drives, sizeof board->drives);
     board->transfer = config->transfer;
     board->transfer_context = config->transfer_context;
+    board->network = config->network;
+    board->network_context = config->network_context;
+    memcpy(board->mac, config->mac, sizeof board->mac);
     if (!fw_cfg_items_copy(&board->items, config->items, config->item_count)) {
         board_destroy(board);
         return NULL;

@@ -32,6 +32,9 @@ void board_io_write(struct board *board, uint16_t port, uint32_t value, unsigned
 /* The same as so many reads of the port, `size` bytes each, as far as they are sure to do nothing else. Returns how many
  * were done; 0 is an answer for any port. Only while board_deadline lies behind all of them. */
 unsigned board_io_read_ahead(struct board *board, uint16_t port, unsigned size, uint8_t *data, unsigned count);
+/* Guest time that accesses to ports have taken since it was last asked: the run loop lets it pass. */
+uint64_t board_take_wait(struct board *board);
+bool board_waits(const struct board *board);
 /* Memory-mapped chips (LAPIC of the accessing vCPU, IOAPIC, ...), size 1, 2, 4 or 8, within a page. */
 void board_memory_read(struct board *board, unsigned vcpu, uint64_t gpa, void *data, unsigned size, uint64_t now);
 void board_memory_write(struct board *board, unsigned vcpu, uint64_t gpa, const void *data, unsigned size,
@@ -106,6 +109,8 @@ bool board_screen(const struct board *board, struct machine_screen *screen);
 bool board_font(const struct board *board, unsigned set, uint8_t *glyphs);
 size_t board_keys(struct board *board, const uint32_t *events, size_t count, uint64_t now);
 void board_mouse(struct board *board, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons, uint64_t now);
+/* A frame for the network card, without its CRC; from within `network_transmit` too. */
+void board_network_arrive(struct board *board, const uint8_t *frame, unsigned size, uint64_t now);
 void board_power_button(struct board *board, uint64_t now);
 /* What it holds, output that nobody has taken included. */
 struct snapshot;

@@ -240,6 +240,14 @@ bool irq_open(const struct board *board, unsigned irq, enum reach reach)
     return (!masked && intr_open(board, reach)) || pin_open(board, irq == IRQ_PIT ? IOAPIC_PIN_PIT : irq, reach);
 }
 
+/* Does the way of the network card's interrupt lead to a processor? */
+static bool network_open(const struct board *board, enum reach reach)
+{
+    unsigned route = pci_route(&board->chips.pci, PCI_NETWORK);
+
+    return route != PCI_PIRQ_NONE && irq_open(board, route, reach);
+}
+
 /* Does a timer run that can reach a processor? */
 static bool timer_open(const struct board *board, enum reach reach)
 {
@@ -252,7 +260,9 @@ static bool timer_open(const struct board *board, enum reach reach)
 
     for (unsigned i = 0; i < TIMER_LAPIC; i++)
         if (board->due[i] != MACHINE_NEVER &&
-            (i == TIMER_HPET ? hpet_open(board, reach) : irq_open(board, irq_of[i], reach)))
+            (i == TIMER_HPET      ? hpet_open(board, reach)
+             : i == TIMER_NETWORK ? network_open(board, reach)
+                                  : irq_open(board, irq_of[i], reach)))
             return true;
     return board->due[TIMER_I8042] != MACHINE_NEVER && irq_open(board, IRQ_MOUSE, reach);
 }

@@ -397,6 +397,9 @@ static const struct port_range port_map[] = {
     {PORT_IDE_2_CONTROL, 1, 1, 1, read_ide_control, write_ide_control},
     {PLACE_BUS_MASTER, BUS_MASTER_SIZE, 0, 1, read_bus_master, write_bus_master},
     {PLACE_BUS_MASTER + BUS_MASTER_SIZE, BUS_MASTER_SIZE, 1, 1, read_bus_master, write_bus_master},
+    {PLACE_NETWORK, NE2000_DATA, 0, 1, read_network, write_network},
+    {PLACE_NETWORK + NE2000_DATA, NE2000_RESET - NE2000_DATA, NE2000_DATA, 4, read_network, write_network},
+    {PLACE_NETWORK + NE2000_RESET, NE2000_PORTS - NE2000_RESET, NE2000_RESET, 1, read_network, write_network},
 };
 
 /* Only on a board with firmware of its own. */
@@ -422,6 +425,8 @@ static uint16_t place(const struct board *board, uint16_t port)
 
     if (board->bus_master_base && bus_master < BOARD_IDE_CHANNELS * BUS_MASTER_SIZE)
         return PLACE_BUS_MASTER + bus_master;
+    if (board->network_base && (uint16_t)(port - board->network_base) < NE2000_PORTS)
+        return (uint16_t)(PLACE_NETWORK + (port - board->network_base));
     if (port >= PLACES_MOVED)
         return PORTS;
     if (!board->firmware)
@@ -477,15 +482,45 @@ static void port_write(struct board *board, uint16_t port, uint32_t value, unsig
     }
 }
 
+/* A board with firmware has slow buses, on which an access takes a microsecond: loops that wait by reading a port would
+ * else need as many instructions as they wait nanoseconds. Not so where data flows: UARTs, debug ports, fw_cfg, the data ports of IDE and network card. */
+#define ISA_ACCESS 1000 /* ns */
+
+static void take_time(struct board *board, uint16_t port)
+{
+    bool uart = (port & ~0x117) == 0x2e8; /* 2E8h, 2F8h, 3E8h, 3F8h and the seven ports after each */
+    bool data = port == PORT_IDE_1 || port == PORT_IDE_2 || port == PORT_DEBUG;
+    uint16_t where = place(board, port);
+    bool network = where >= PLACE_NETWORK && where < PORTS && where - PLACE_NETWORK < NE2000_DATA;
+
+    if (board->firmware && ((port < PORT_ISA_END && !uart && !data) || where == PORT_PM_TMR || network))
+        board->wait += ISA_ACCESS;
+}
+
+uint64_t board_take_wait(struct board *board)
+{
+    uint64_t wait = board->wait;
+
+    board->wait = 0;
+    return wait;
+}
+
+bool board_waits(const struct board *board)
+{
+    return board->wait;
+}
+
 uint32_t board_io_read(struct board *board, uint16_t port, unsigned size, uint64_t now)
 {
     catch_up(board, now);
+    take_time(board, port);
     return port_read(board, port, size, now);
 }
 
 void board_io_write(struct board *board, uint16_t port, uint32_t value, unsigned size, uint64_t now, uint64_t count)
 {
     catch_up(board, now);
+    take_time(board, port);
     port_write(board, port, value, size, (struct moment){now, count});
     catch_up(board, now);
 }

@@ -11,7 +11,8 @@
 /* Places of ports: those below PLACES_MOVED are the ports themselves, then come chips that a BAR puts anywhere. */
 #define PLACES_MOVED 0x2018
 #define PLACE_BUS_MASTER PLACES_MOVED
-#define PORTS (PLACE_BUS_MASTER + BOARD_IDE_CHANNELS * BUS_MASTER_SIZE)
+#define PLACE_NETWORK (PLACE_BUS_MASTER + BOARD_IDE_CHANNELS * BUS_MASTER_SIZE)
+#define PORTS (PLACE_NETWORK + NE2000_PORTS)
 
 /* The chips that time changes. */
 enum timer {
@@ -21,6 +22,7 @@ enum timer {
     TIMER_FDC,
     TIMER_HPET,
     TIMER_I8042,
+    TIMER_NETWORK,
     TIMER_IDE,
     TIMER_UART = TIMER_IDE + BOARD_IDE_CHANNELS,
     TIMER_LAPIC = TIMER_UART + MACHINE_UARTS,
@@ -50,10 +52,17 @@ struct board {
     struct board_memory memory;
     uint32_t window_version;
     uint16_t bus_master_base; /* port of the IDE bus masters, 0: none */
+    uint16_t network_base;    /* port of the network card, 0: none */
+
+    network_transmit *network; /* NULL: there is no card */
+    void *network_context;
+    uint64_t network_now; /* the time that the card was last told */
+    uint8_t mac[6];
 
     enum board_event event;
     uint32_t event_detail;
 
+    uint64_t wait; /* ns that the accesses of now take */
     size_t unread;
     struct output serial[MACHINE_UARTS];
     struct output debug;
@@ -81,6 +90,7 @@ void uart_changed(struct board *board, unsigned unit);
 void i8042_changed(struct board *board);
 void ferr_changed(struct board *board);
 void pci_changed(struct board *board);
+void pci_interrupt(struct board *board, enum pci_function function, bool level);
 void lapic_changed(struct board *board, unsigned vcpu);
 
 /* ---- board_interrupts.c ---- */
@@ -135,6 +145,13 @@ void reset_ide(struct board *board);
 /* As firmware leaves it. */
 void leave_ide(struct board *board);
 void advance_ide(struct board *board, unsigned channel, uint64_t now);
+
+/* ---- board_network.c ---- */
+
+port_reader read_network; /* unit: the first register there */
+port_writer write_network;
+void reset_network(struct board *board);
+void advance_network(struct board *board, uint64_t now);
 
 /* ---- board_hpet.c ---- */
 

@@ -17,6 +17,7 @@
 #include "ide.h"
 #include "ioapic.h"
 #include "lapic.h"
+#include "ne2000.h"
 #include "parallel.h"
 #include "pci.h"
 #include "pic.h"
@@ -45,6 +46,7 @@
     PART(owner, ide, ide, [BOARD_IDE_CHANNELS])                                                                        \
     PART(owner, bus_master, bus_master, [BOARD_IDE_CHANNELS])                                                          \
     PART(owner, vga, vga, )                                                                                            \
+    PART(owner, ne2000, ne2000, )                                                                                      \
     PART(owner, pci, pci, )                                                                                            \
     PART(owner, system_control, system_control, )                                                                      \
     PART(owner, debug_port, debug_port, )                                                                              \

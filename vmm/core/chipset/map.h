@@ -56,6 +56,7 @@
 #define PORT_FIRMWARE_DEBUG 0x402 /* SeaBIOS's log; a debug port too */
 #define PORT_ELCR 0x4D0
 #define PORT_PVPANIC 0x505
+#define PORT_ISA_END 0x400
 #define PORT_FW_CFG 0x510
 #define PORT_PM1A_EVT 0x600
 #define PORT_PM_SIZE 0x40

@@ -62,7 +62,13 @@ static const struct description functions[PCI_FUNCTIONS] = {
             .slot = 2, .function = 0, .vendor = 0x1234, .device = 0x1111, .class = 0x03, .status = 0x0200,
             .writable = {{PCI_COMMAND, 1, PCI_COMMAND_IO | PCI_COMMAND_MEMORY}, {PCI_INTERRUPT_LINE, 1, 0xff}},
         },
-    [PCI_NETWORK] = {.slot = 3},
+    [PCI_NETWORK] =
+        {
+            .slot = 3, .vendor = 0x10ec, .device = 0x8029, .class = 0x02, .pin = 1, .status = 0x0200,
+            .writable = {{PCI_COMMAND, 1, PCI_COMMAND_IO},
+                         {PCI_BAR, 4, 0xffffffe0},
+                         {PCI_INTERRUPT_LINE, 1, 0xff}},
+        },
 };
 
 static void set(uint8_t *config, unsigned reg, uint32_t value, unsigned bytes)
@@ -100,6 +106,7 @@ void pci_reset(struct pci *pci, uint32_t present)
     pci->config[PCI_HOST_BRIDGE][PCI_440FX_SMRAM] = 0x02;
     set(pci->config[PCI_ISA_BRIDGE], PCI_PIIX_PIRQ, 0x80808080, 4);
     pci->config[PCI_IDE][PCI_BAR + 4 * PCI_PIIX_BUS_MASTER_BAR] = 1; /* I/O space */
+    pci->config[PCI_NETWORK][PCI_BAR] = 1;
     set(pci->config[PCI_PM], PCI_PIIX_PMBASE, 1, 4);
     set(pci->config[PCI_PM], PCI_PIIX_SMBBA, 1, 4);
     set(pci->config[PCI_PM], PCI_PIIX_DEVACTB, PCI_DEVACTB_APMC_EN, 4);
@@ -179,6 +186,29 @@ uint16_t pci_pm_base(const struct pci *pci)
     return config[PCI_PIIX_PMREGMISC] & PCI_PMREGMISC_PMIOSE ? get(config, PCI_PIIX_PMBASE, 2) & 0xffc0 : 0;
 }
 
+/* The PIRQ that a function's interrupt is: slots are wired in turn. */
+static unsigned pirq_of(unsigned function)
+{
+    return (functions[function].slot + functions[function].pin - 2u) & 3;
+}
+
+void pci_place(struct pci *pci, enum pci_function function, uint16_t port, unsigned irq)
+{
+    uint8_t *config = pci->config[function];
+
+    set(config, PCI_BAR, port | 1u, 4);
+    config[PCI_COMMAND] |= PCI_COMMAND_IO;
+    config[PCI_INTERRUPT_LINE] = (uint8_t)irq;
+    pci->config[PCI_ISA_BRIDGE][PCI_PIIX_PIRQ + pirq_of(function)] = (uint8_t)irq;
+}
+
+unsigned pci_route(const struct pci *pci, enum pci_function function)
+{
+    uint8_t route = pci->config[PCI_ISA_BRIDGE][PCI_PIIX_PIRQ + pirq_of(function)];
+
+    return route & PCI_PIRQ_NONE ? PCI_PIRQ_NONE : route & 15;
+}
+
 uint16_t pci_irqs(const struct pci *pci)
 {
     uint16_t irqs = 0;
@@ -186,10 +216,9 @@ uint16_t pci_irqs(const struct pci *pci)
     for (unsigned i = 0; i < PCI_FUNCTIONS; i++) {
         if (!(pci->interrupts >> i & 1))
             continue;
-        unsigned line = (functions[i].slot + functions[i].pin - 2u) & 3; /* slots are wired in turn */
-        uint8_t route = pci->config[PCI_ISA_BRIDGE][PCI_PIIX_PIRQ + line];
-        if (!(route & PCI_PIRQ_NONE))
-            irqs |= (uint16_t)(1 << (route & 15));
+        unsigned route = pci_route(pci, i);
+        if (route != PCI_PIRQ_NONE)
+            irqs |= (uint16_t)(1 << route);
     }
     return irqs;
 }

@@ -68,10 +68,14 @@ void pci_write_data(struct pci *pci, unsigned byte, uint8_t value);
 
 /* PCI_PAM_READ and PCI_PAM_WRITE of an address from C0000h to FFFFFh. */
 unsigned pci_pam(const struct pci *pci, uint32_t address);
+/* What firmware does to a function with an I/O BAR 0: puts it at a port, switches it on, and routes its interrupt. */
+void pci_place(struct pci *pci, enum pci_function function, uint16_t port, unsigned irq);
 /* Where a function's I/O or memory BAR is, or 0: not decoded. */
 uint32_t pci_bar(const struct pci *pci, enum pci_function function, unsigned bar);
 /* The first port of the power management block, or 0. */
 uint16_t pci_pm_base(const struct pci *pci);
+/* The ISA interrupt that a function's pin is routed to, or PCI_PIRQ_NONE. */
+unsigned pci_route(const struct pci *pci, enum pci_function function);
 /* The ISA interrupts (a bit each) that the functions' pins are driving now. */
 uint16_t pci_irqs(const struct pci *pci);
 

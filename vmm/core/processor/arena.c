@@ -6,7 +6,10 @@
 #include "trace.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+
+#define CODE_BYTES(arena) (((arena)->size ? (arena)->size : 0x1000) / 8)
 
 struct arena *arena_create(uint64_t bytes)
 {
@@ -17,13 +20,10 @@ struct arena *arena_create(uint64_t bytes)
     arena->pages = calloc((arena->size >> PAGE_BITS) + 1, sizeof *arena->pages);
     arena->memory = mmap(NULL, arena->size ? arena->size : 0x1000, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    arena->code = mmap(NULL, CODE_BYTES(arena), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     arena->traces = trace_cache_create();
-    if (arena->memory == MAP_FAILED || !arena->pages || !arena->traces) {
-        if (arena->memory != MAP_FAILED)
-            munmap(arena->memory, arena->size);
-        trace_cache_destroy(arena->traces);
-        free(arena->pages);
-        free(arena);
+    if (arena->memory == MAP_FAILED || arena->code == MAP_FAILED || !arena->pages || !arena->traces) {
+        arena_destroy(arena);
         return NULL;
     }
     return arena;
@@ -33,7 +33,10 @@ void arena_destroy(struct arena *arena)
 {
     if (!arena)
         return;
-    munmap(arena->memory, arena->size ? arena->size : 0x1000);
+    if (arena->memory != MAP_FAILED)
+        munmap(arena->memory, arena->size ? arena->size : 0x1000);
+    if (arena->code != MAP_FAILED)
+        munmap(arena->code, CODE_BYTES(arena));
     trace_cache_destroy(arena->traces);
     free(arena->pages);
     free(arena);
@@ -50,7 +53,7 @@ void arena_written(struct arena *arena, uint64_t hpa, uint64_t size)
         return;
     for (uint64_t end = hpa + size, next; hpa < end; hpa = next) {
         next = (hpa | 0xfff) + 1 < end ? (hpa | 0xfff) + 1 : end;
-        page_written(&arena->pages[hpa >> PAGE_BITS], hpa, next - hpa);
+        page_written(arena, &arena->pages[hpa >> PAGE_BITS], hpa, next - hpa);
     }
 }
 
@@ -60,7 +63,7 @@ void arena_set_access(struct arena *arena, uint64_t hpa, uint64_t size, enum are
         struct page *page = &arena->pages[pa >> PAGE_BITS];
         if (page->access == access)
             continue;
-        page_drop_traces(page, pa, 0x1000);
+        page_drop_traces(arena, page, pa, 0x1000);
         page->write_mapped = false;
         page->access = access;
     }
@@ -128,22 +131,45 @@ static void forget_links_to_stale(struct trace *trace)
     }
 }
 
-/* The lines of this page that the trace was decoded from. */
-static uint32_t lines_in_page(const struct trace *trace, uint64_t pa)
+/* Notes the part of this page that the trace was decoded from. */
+static void note_trace(struct arena *arena, struct page *page, const struct trace *trace, uint64_t pa)
 {
-    if (trace->pa2 == NO_PAGE)
-        return code_lines(trace->pa, trace->bytes);
-    uint64_t first = 0x1000 - (trace->pa & 0xfff);
-    return trace->pa >> PAGE_BITS == pa >> PAGE_BITS ? code_lines(trace->pa, first)
-                                                     : code_lines(trace->pa2, trace->bytes - first);
+    uint64_t from = trace->pa, size = trace->bytes;
+    if (trace->pa2 != NO_PAGE) {
+        uint64_t first = 0x1000 - (trace->pa & 0xfff);
+        bool second = trace->pa >> PAGE_BITS != pa >> PAGE_BITS;
+        from = second ? trace->pa2 : trace->pa;
+        size = second ? trace->bytes - first : first;
+    }
+    page->code |= code_lines(from, size);
+    arena_note_code(arena, from, size);
 }
 
-void page_drop_traces(struct page *page, uint64_t pa, uint64_t size)
+void arena_note_code(struct arena *arena, uint64_t pa, uint64_t size)
+{
+    for (uint64_t end = pa + size; pa < end; pa = (pa | 63) + 1) {
+        uint64_t bits = end - pa < 64 ? (1ull << (end - pa)) - 1 : ~0ull;
+        arena->code[pa >> 6] |= bits << (pa & 63);
+    }
+}
+
+bool arena_is_code(const struct arena *arena, uint64_t pa, uint64_t size)
+{
+    for (uint64_t end = pa + size; pa < end; pa = (pa | 63) + 1) {
+        uint64_t bits = end - pa < 64 ? (1ull << (end - pa)) - 1 : ~0ull;
+        if (arena->code[pa >> 6] & bits << (pa & 63))
+            return true;
+    }
+    return false;
+}
+
+void page_drop_traces(struct arena *arena, struct page *page, uint64_t pa, uint64_t size)
 {
     for (struct trace *trace = page->traces; trace; trace = *next_in_page(trace, pa))
         if (!is_stale(trace) && overlaps(trace, pa, size))
             make_stale(trace);
     page->code = 0;
+    memset(&arena->code[(pa & ~0xfffull) >> 6], 0, 0x1000 / 8);
     for (struct trace **link = &page->traces; *link;) {
         struct trace *trace = *link;
         if (is_stale(trace)) { /* dropped now, or before by way of its other page */
@@ -151,7 +177,7 @@ void page_drop_traces(struct page *page, uint64_t pa, uint64_t size)
             continue;
         }
         forget_links_to_stale(trace);
-        page->code |= lines_in_page(trace, pa);
+        note_trace(arena, page, trace, pa);
         link = next_in_page(trace, pa);
     }
     page->misses = 0;

@@ -20,6 +20,7 @@ struct arena {
     uint64_t size; /* bytes, a multiple of the page size */
     uint64_t gap, gap_end; /* a hole besides those of single pages */
     struct page *pages;
+    uint64_t *code; /* a bit for each byte of memory that was decoded; holds for pages with `code` */
     struct trace_cache *traces;   /* of all processors: what is decoded depends on memory and mode alone */
     struct processor *processors; /* on this memory, by `next` */
 };
@@ -42,19 +43,23 @@ static inline uint32_t code_lines(uint64_t pa, uint64_t size)
 /* The page now holds decoded code: no processor's TLB stores to it without asking. */
 void arena_forbid_writes(struct arena *arena, uint64_t pa);
 
-void page_drop_traces(struct page *page, uint64_t pa, uint64_t size);
+/* The bits of [pa, pa + size), within one page. */
+void arena_note_code(struct arena *arena, uint64_t pa, uint64_t size);
+bool arena_is_code(const struct arena *arena, uint64_t pa, uint64_t size);
+
+void page_drop_traces(struct arena *arena, struct page *page, uint64_t pa, uint64_t size);
 
 /* Within one page: drops the traces that overlap a write which is about to happen or has happened. A page whose data is
  * written often although code was once decoded from it (freed and used again) loses all its traces, so that stores
  * become fast again. */
-static inline void page_written(struct page *page, uint64_t pa, uint64_t size)
+static inline void page_written(struct arena *arena, struct page *page, uint64_t pa, uint64_t size)
 {
     if (likely(!page->code))
         return;
-    if (page->code & code_lines(pa, size))
-        page_drop_traces(page, pa, size);
+    if (page->code & code_lines(pa, size) && arena_is_code(arena, pa, size))
+        page_drop_traces(arena, page, pa, size);
     else if (++page->misses == UINT8_MAX)
-        page_drop_traces(page, pa & ~0xfffull, 0x1000);
+        page_drop_traces(arena, page, pa & ~0xfffull, 0x1000);
 }
 
 #endif

@@ -145,7 +145,7 @@ void physical_write(struct processor *cpu, const struct op *op, uint64_t pa, con
     struct page *page = writable_page(cpu, pa);
     if (likely(page)) {
         memcpy(cpu->arena->memory + pa, data, size);
-        page_written(page, pa, size);
+        page_written(cpu->arena, page, pa, size);
         return;
     }
     const struct emulate_bus *bus = find_bus(cpu, op);
@@ -845,9 +845,9 @@ void mmu_modify_end(struct processor *cpu, const struct op *op)
 void mmu_probe(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg, bool write)
 {
     find_operand(cpu, op, linear, size, seg, write ? ACCESS_WRITE : ACCESS_READ);
-    struct page *(*find)(const struct processor *, uint64_t) = write ? writable_page : ram_page;
-    if (unlikely(!find(cpu, cpu->pieces.pa[0]) || (cpu->pieces.size[1] && !find(cpu, cpu->pieces.pa[1]))))
-        find_bus(cpu, op);
+    for (unsigned i = 0; i < 2 && cpu->pieces.size[i]; i++)
+        if (unlikely(!(write ? writable_page(cpu, cpu->pieces.pa[i]) : ram_page(cpu, cpu->pieces.pa[i]))))
+            find_bus(cpu, op);
 }
 
 uint64_t mmu_monitor(struct processor *cpu, const struct op *op, uint64_t linear, unsigned seg)

@@ -198,7 +198,10 @@ static struct trace *look_up(struct processor *cpu, uint64_t pa, uint64_t linear
 static void enter_page(struct processor *cpu, struct trace *trace, uint64_t pa, unsigned size, unsigned which)
 {
     struct page *page = arena_page(cpu->arena, pa);
+    if (!page->code)
+        memset(&cpu->arena->code[(pa & ~0xfffull) >> 6], 0, 0x1000 / 8);
     page->code |= code_lines(pa, size);
+    arena_note_code(cpu->arena, pa, size);
     trace->page_next[which] = page->traces;
     page->traces = trace;
     if (page->write_mapped)

@@ -13,7 +13,8 @@ from bringup.vmm.core import _core
 # Functions that may call through a pointer and then return.
 CALLERS = re.compile(
     r"_cffi_|machine_|takes_|deliver|board_|_init$|physical_(read|write)|run_(until|iterations|slice|alone)|protect|repeat|fpu_run_alone"
-    r"|port_(in|out)|string_io|store_through|input|output|each_power_on_msr|checked_memory|emulate_|hash_|execute|fetch|compute|judge|attempt_it|on_fpe"
+    r"|port_(in|out)|string_io|store_through|input|output|each_power_on_msr|checked_memory|emulate|hash_|execute|fetch|compute|judge|attempt_it|on_fpe"
+    r"|advance_|_service|ide_|fdc_|memory_window|arena_|(read|write)_vga|vga_|^serve|^move|^memory|^transfer|^rearm|_snapshot|all_of"
     r"|guest_exit|schedule|create_vcpu|can_run|wakes|take_init|take_startup|begin_turn"
 )
 
