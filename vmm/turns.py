@@ -282,6 +282,8 @@ class TurnServer:
         self._halted = reason is Reason.HALTED
         outputs = [machine.receive(channel) for channel in range(CHANNELS)]
         self._in_turn = False
+        if ending is not None and self._shown is not None:
+            self._show()  # it cannot be asked for any more
         self._send(
             ANSWER.pack(
                 b"A",

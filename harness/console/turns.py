@@ -141,6 +141,8 @@ class TurnsClient:
         self._silence = (Channel(b"", memoryview(b"").cast("Q")),) * self.channels
         self._request = struct.Struct(f"<IcQQ{self.uarts}I")
         self._nothing = [0] * self.uarts
+        self.parting: bytes | None = None
+        """What the screen of a machine that has ended showed at last, if that is not what `screen` gave."""
 
     def _connect(self, deadline: float) -> None:
         while True:
@@ -199,7 +201,10 @@ class TurnsClient:
             self._wait_at_most(timeout)
         with suppress(OSError):  # a machine that has ended may have left its last words to read
             self._socket.sendall(b"".join((request, *sent)) if sent else request)
-        return self._parse(self._frame())
+        frame = self._frame()
+        if frame[:1] == b"s":
+            self.parting, frame = frame[1:] or None, self._frame()
+        return self._parse(frame)
 
     def screen(self) -> bytes | None:
         """What the machine's screen shows now (`bringup.vmm.screen.text.unpack`), None: the same as when last asked.

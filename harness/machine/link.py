@@ -151,12 +151,13 @@ class TurnsLink(Link):
 
     def _look(self) -> None:
         """At the screen, when it is time to, or when nothing will ever change it."""
-        if self._on_screen is None or self.ending is not None:
+        if self._on_screen is None:
             return
-        if self._client.time < self._sample_at and not self.halted:
-            return
-        self._sample_at = self._next_sample()
-        data = self._client.screen()
+        if self.ending is None:
+            if self._client.time < self._sample_at and not self.halted:
+                return
+            self._sample_at = self._next_sample()
+        data = self._client.screen() if self.ending is None else self._client.parting
         if data is None:
             return
         try:

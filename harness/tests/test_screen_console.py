@@ -360,6 +360,14 @@ def test_the_same_moments_in_every_run() -> None:
     assert run() == run()
 
 
+def test_what_is_shown_when_a_machine_ends_is_seen() -> None:
+    with machine("screen-falls") as it:
+        console = it.console("screen", ConsoleDefinition(channel="screen"))
+        console.expect_exact("the end", SOON)
+        assert it.ending is not None
+        assert it.ending.kind == "triple-fault"
+
+
 def test_a_machine_without_a_screen() -> None:
     with machine("") as it:
         with pytest.raises(MachineError, match="the machine has no screen and no keyboard"):

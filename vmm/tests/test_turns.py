@@ -349,6 +349,22 @@ def test_screen_and_keys(bench: Any, guests: Any, here: Path) -> None:
     assert run.core.lib.pressed == list(range(16))
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_a_machine_that_ends_shows(bench: Any, guests: Any, here: Path, asked: bool) -> None:
+    run = bench(shell(guests))
+    run.core.lib.shows = "working"
+    run.turns(SOCKET)
+    with TurnsClient(SOCKET) as client:
+        client.turn()
+        if asked:
+            assert client.screen()
+        run.core.lib.shows = "why it ended"
+        assert client.turn(b"off\n").event is Event.POWER_OFF
+        assert (client.parting is not None) is asked
+        if client.parting:
+            assert unpack(client.parting).lines[0] == "why it ended"
+
+
 def test_a_machine_without_a_screen(bench: Any, guests: Any, here: Path) -> None:
     run = bench(forever(guests.Work(100))).turns(SOCKET)
     with TurnsClient(SOCKET) as client:
