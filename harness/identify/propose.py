@@ -16,6 +16,8 @@ from .image import Identified, Start
 
 ANYTHING = r"[^\s]"
 """The evidence where nothing is known: that it says anything."""
+BOOTED = rf"Booting from [^\n]{{1,40}}\s{{1,9}}(?!Boot failed){ANYTHING}"
+"""That of a guest that SeaBIOS starts: it says anything after what SeaBIOS says."""
 _CONFIGURATION = "console=0 b9600\n*nomp=1\nuser=glenda\n"
 """Plan 9's, which it wants to find as its first module."""
 
@@ -81,7 +83,8 @@ def _lines(found: Identified, path: Path, sha256: str, expect: str | None, vmm: 
     yield "[[ladder]] # add rungs from what you see: docs/guests.md"
     yield f"id = {_text('expected' if expect is not None else 'up')}"
     yield 'console = "any"'
-    yield f"pattern = {_pattern(expect if expect is not None else (system and system.evidence) or ANYTHING)}"
+    usual = (system and system.evidence) or (BOOTED if bios else ANYTHING)
+    yield f"pattern = {_pattern(usual if expect is None else expect)}"
 
 
 def _kernel(found: Identified) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from bringup.guests import loader
 from bringup.harness.cli import main
-from bringup.harness.identify.propose import name_for
+from bringup.harness.identify.propose import BOOTED, name_for
 
 from . import images
 
@@ -113,6 +113,13 @@ def test_wrong_usage(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error), error
+
+
+def test_a_guest_is_up_when_it_says_more_than_its_firmware() -> None:
+    firmware = "SeaBIOS (version 1.16.2)\nBooting from Floppy...\n"
+    assert re.search(BOOTED, firmware) is None
+    assert re.search(BOOTED, firmware + "Boot failed: not a bootable disk\n") is None
+    assert re.search(BOOTED, firmware + "\nhello")
 
 
 def test_it_boots_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
