@@ -82,6 +82,7 @@ const char *touched(const struct instance *i, uint32_t flags);
 /* ---- faults.c, numbers.c: checks; each says by complain() what is wrong ---- */
 
 void check_operation(const struct expectation *e);
+void check_immediates(const struct expectation *e);
 void check_memory(const struct expectation *e);
 void check_demands(const struct expectation *e);
 void check_encoding(const struct expectation *e);

@@ -53,6 +53,25 @@ void check_operation(const struct expectation *e)
         complain(&i, "destinations %x of %x were never written", seen, wanted);
 }
 
+/* Each immediate: some have a stub of their own. In one mode, for all share them. */
+void check_immediates(const struct expectation *e)
+{
+    struct instance i;
+    if (!e->immediates || forms[e->form].mode != ORACLE_64)
+        return;
+    for (unsigned immediate = 0; immediate < 256; immediate++) {
+        uint32_t seen = 0;
+        make(&i, e);
+        i.fourth = immediate >> 4;
+        i.test.reserved[0] = immediate;
+        instance_encode(&i, 16);
+        run(&i);
+        const char *wrong = ended(&i, ORACLE_DONE, "with some immediate") ? unexpected(&i, &seen) : NULL;
+        if (wrong)
+            complain(&i, "%s", wrong);
+    }
+}
+
 /* ---- the operand in memory ---- */
 
 static void expect_page_fault(struct instance *i, unsigned at, unsigned error, const char *what)

@@ -98,6 +98,7 @@ static void check(const struct expectation *e)
     check_operation(e);
     if (of_this_form) /* all else would follow from it */
         return;
+    check_immediates(e);
     check_memory(e);
     check_demands(e);
     check_encoding(e);

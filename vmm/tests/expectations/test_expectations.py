@@ -166,6 +166,14 @@ def test_every_form_has_an_expectation_and_no_other_exists(all_known: Known, tab
     assert unused == [], "rows that are of no form"
 
 
+@pytest.mark.parametrize("model", ["486", "pentium", "pentium3", "core2", "opteron", "x86-64-v2", "x86-64-v3"])
+def test_a_model_has_the_forms_of_its_features(program: Path, table: dict[Key, Row], model: str) -> None:
+    have = known(program, model)
+    found = [match for match in matches(have.forms, table, have.present) if not match[2] or not gathers(match[2])]
+    assert [name_of(form) for _, form, row in found if not row] == [], "of features that the model lacks"
+    assert [name_of(form) for _, form, row in found if not form.known] == [], "of features that the model has"
+
+
 def test_forms_are_as_expected(program: Path, all_known: Known, table: dict[Key, Row]) -> None:
     expected = expectations(all_known, table)
     answer = check(program, expected)
