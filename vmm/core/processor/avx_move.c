@@ -121,8 +121,10 @@ static unsigned element_piece(uint64_t linear, unsigned size)
 static void load_element(struct processor *cpu, const struct op *op, uint64_t linear, uint8_t *to, unsigned size)
 {
     unsigned piece = element_piece(linear, size);
+    uint8_t loaded[8]; /* a later piece may fault */
     for (unsigned at = 0; at < size; at += piece)
-        memcpy(to + at, mem_read(cpu, op, linear + at, piece, op->seg), piece);
+        memcpy(loaded + at, mem_read(cpu, op, linear + at, piece, op->seg), piece);
+    memcpy(to, loaded, size);
 }
 
 static void probe_element(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size)

@@ -149,6 +149,12 @@ static bool is_moffs(const struct oracle_form *form)
     return form->map == MAP_ONE && form->opcode >= 0xa0 && form->opcode <= 0xa3;
 }
 
+static bool is_string_source(const struct oracle_form *form)
+{
+    unsigned o = form->opcode;
+    return form->map == MAP_ONE && (o == 0x6e || o == 0x6f || (o >= 0xa4 && o <= 0xa7) || o == 0xac || o == 0xad);
+}
+
 static uint64_t moffs(const struct oracle_case *test)
 {
     uint64_t offset = 0;
@@ -189,6 +195,9 @@ static bool vendors_differ(const struct oracle_case *test, const struct oracle_f
         return true; /* AMD: the offset must be canonical, not only the linear address (APM volume 1, 2.2.1) */
     if (op->seg >= FS && is_moffs(form) && test->mode == ORACLE_64 && !(is_canonical(moffs(test)) && is_canonical(moffs(test) + 7)))
         return true; /* the same of MOV's own offset */
+    if (op->seg >= FS && is_string_source(form) && test->mode == ORACLE_64 &&
+        !(is_canonical(test->state.gpr[RSI]) && is_canonical(test->state.gpr[RSI] + 7)))
+        return true; /* and of the source of MOVS, LODS, CMPS and OUTS */
     if (is_near_branch(form) && test->mode == ORACLE_64 && has_operand_prefix(test))
         return true; /* AMD: 66h makes near branches 16 bits wide (APM volume 3, JMP near) */
     if (is_far_pointer(form) && op->size == 8)
@@ -290,6 +299,12 @@ static bool is_state(const struct oracle_form *form)
                                   (form->opcode == 0xdd && (form->reg == 4 || form->reg == 6)));
 }
 
+/* VMASKMOVPS and VMASKMOVPD, VPMASKMOVD and VPMASKMOVQ. */
+static bool is_masked(const struct oracle_form *form)
+{
+    return form->map == MAP_VEX + 1 && ((form->opcode >= 0x2c && form->opcode <= 0x2f) || form->opcode == 0x8c || form->opcode == 0x8e);
+}
+
 /* BOUND, far pointers, FXSAVE's and XSAVE's areas: an operand that is read or written in several accesses. */
 static bool in_parts(const struct oracle_form *form)
 {
@@ -328,6 +343,8 @@ static bool order_differs(const struct oracle_form *form, unsigned ours, unsigne
         return true; /* at the end of the 4 GiB of a flat segment */
     if ((form->map == MAP_0F || form->map == MAP_VEX) && o == 0xf7)
         return ours == ORACLE_DONE || host == VECTOR_PF; /* MASKMOVDQU, MASKMOVQ without a byte to store: faults are the processor's choice */
+    if (is_masked(form) && ours == VECTOR_PF && host == VECTOR_GP)
+        return true; /* over the end of the canonical addresses: of the whole operand, or of the selected elements alone */
     if (in_parts(form) && (ours == VECTOR_GP || ours == VECTOR_SS) && host == VECTOR_PF)
         return true; /* the limit of the whole operand first, or one part after the other */
     return form->map == MAP_ONE && (o == 0x63 || o == 0xa6 || o == 0xa7 || o == 0xca || o == 0xcb || o == 0xcf ||

@@ -30,8 +30,9 @@ from duel import (
     random_case,
 )
 from probe import DB
-from rootmode import DATA, Root
+from rootmode import DATA, GUEST_SIZE, PAGE_TABLES, Root
 
+EPT_VIOLATION = 48
 HOST = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
 
 pytestmark = pytest.mark.skipif(not {"avx", "avx2", "fma", "f16c"} <= HOST, reason="the host has no AVX2, FMA or F16C")
@@ -291,6 +292,19 @@ def test_a_gather_that_faults_goes_on_where_it_was(root: Root) -> None:
     assert root["exit_qualification"] == DATA + 0x40000000
     assert struct.unpack("<2I", bytes(root.registers.fpu.xmm[1])[:8]) == (22, 11)
     assert bytes(root.registers.fpu.xmm[3]) == bytes(8) + b"\xff" * 8
+
+
+def test_an_element_of_which_half_is_mapped_leaves_the_destination(root: Root) -> None:
+    """Element 1 lies over the end of RAM: an EPT violation."""
+    masks = "vpcmpeqd xmm3, xmm3, xmm3; vpcmpeqd xmm1, xmm1, xmm1; vmovdqu xmm2, [rcx]"
+    root.registers.xcr0 = 7
+    root.write(DATA, struct.pack("<I", 11))
+    root.write(DATA + 64, struct.pack("<4I", 0, GUEST_SIZE - 2 - DATA, 0, 0))
+    source = f"mov rax, {DATA}; mov rcx, {DATA + 64}; {masks}; vpgatherdd xmm1, [rax + xmm2], xmm3; hlt"
+    root.start(source, "long", guest_cr0=CR0, guest_cr3=PAGE_TABLES, guest_cr4=CR4 | OSXSAVE)
+    assert root.enter() == EPT_VIOLATION
+    assert root["guest_physical_address"] == GUEST_SIZE
+    assert struct.unpack("<2I", bytes(root.registers.fpu.xmm[1])[:8]) == (11, 0xFFFFFFFF)
 
 
 @pytest.mark.parametrize(
