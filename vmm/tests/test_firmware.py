@@ -94,6 +94,39 @@ def test_rom_is_at_the_top_and_under_1_mib_and_what_is_between_is_not_memory() -
             machine.read_ram(0xC0000, 1)
 
 
+def times(code: bytes, accel: Accel) -> tuple[int, int]:
+    """Instructions, and guest time beyond one nanosecond each."""
+    with Machine(MachineSpec(memory=2 * MIB, accel=accel, firmware=rom(code))) as machine:
+        end = machine.run(Limits(count=100_000))
+        assert end.kind is ExitKind.IDLE_FOREVER, end
+        return end.count, end.time - end.count
+
+
+@pytest.mark.parametrize("accel", list(Accel), ids=lambda accel: accel.name.lower())
+@pytest.mark.parametrize(
+    ("access", "microseconds"),
+    [
+        ("e440", 1), ("e680", 1), ("ba0003ec", 1), ("baf703ec", 1),  # PIT, POST code, an empty slot, the floppy
+        ("baf701ec", 1), ("bafd03ec", 0), ("baf80cec", 0), ("90", 0),  # IDE's status; a UART, PCI, none
+    ],
+)  # fmt: skip
+def test_a_cycle_of_the_isa_bus_takes_a_microsecond(accel: Accel, access: str, microseconds: int) -> None:
+    count, waited = times(bytes.fromhex(access) * 100 + HALT, accel)
+    assert waited == 100_000 * microseconds
+    assert count > 100
+
+
+def test_time_that_a_guest_waits_for_is_the_tsc_s() -> None:
+    """rdtsc; mov ebx, eax; in al, 80h; rdtsc; sub eax, ebx; and both bytes to E9h."""
+    code = bytes.fromhex("0f31 6689c3 e480 0f31 6629d8 e6e9 88e0 e6e9") + HALT
+    seen = set()
+    for accel in Accel:
+        with Machine(MachineSpec(memory=2 * MIB, accel=accel, firmware=rom(code))) as machine:
+            assert machine.run(Limits(count=1000)).kind is ExitKind.IDLE_FOREVER
+            seen.add(machine.receive(DEBUG_PORT).data)
+    assert seen == {(1003).to_bytes(2, "little")}
+
+
 @pytest.mark.parametrize("size", [1, 4096, KIB64 + 1, 17 * MIB])
 def test_sizes_that_no_rom_has(size: int) -> None:
     with pytest.raises(SpecError, match="multiple of 64K, at most 16M"):

@@ -9,7 +9,7 @@
 
 #include "fields.h"
 
-#define FLOPPY_HASTE 100
+#define FLOPPY_HASTE 1000
 #define FLOPPY_SECTOR 512
 #define FLOPPY_SECTOR_N 2 /* the same as the N of an ID: 128 << N bytes */
 

@@ -188,8 +188,17 @@ void ide_advance(struct ide *ide, uint64_t now)
 
 /* ---- registers ---- */
 
+/* On a cable without devices nobody drives the lines, and the host's resistor pulls DD7 down (ATA-3, 4.3). A device that is
+ * alone answers zeros for the other one. */
+static uint8_t nobody(const struct ide *ide)
+{
+    return is_there(&ide->device[0]) || is_there(&ide->device[1]) ? 0 : 0x7f;
+}
+
 uint8_t ide_read_alternate_status(const struct ide *ide)
 {
+    if (!is_there(&ide->device[ide->selected]))
+        return nobody(ide);
     return ide->device[ide->selected].status;
 }
 
@@ -199,7 +208,7 @@ uint8_t ide_read(struct ide *ide, unsigned reg)
     unsigned shift = ide->control & IDE_CONTROL_HOB ? 8 : 0;
 
     if (!is_there(device))
-        return 0;
+        return nobody(ide);
     switch (reg) {
     case IDE_ERROR_FEATURES:
         return device->error;

@@ -8,7 +8,7 @@
  * leaves one: an access to a medium takes 2 us of guest time, whatever its size; a command to one device ends what the
  * other is at (without overlap a host must not give one); a byte access to the Data register moves a word, as a strobe
  * does; no unit attention after power-on; the registers of a device that is not there read as 0, which device 0 answers
- * for device 1 in the Status register. */
+ * for device 1 in the Status register, and as 7Fh without any device on the cable. */
 #ifndef BRINGUP_IDE_H
 #define BRINGUP_IDE_H
 

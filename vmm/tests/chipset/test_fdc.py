@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chipset.fdc_host import CCR, DIR, DOR, DSR, FIFO, MSR, NEVER, RUNNING, TDR, Fdc
 
-MS = 10**6 // 100  # FLOPPY_HASTE
+MS = 10**6 // 1000  # FLOPPY_HASTE
 
 
 @pytest.fixture

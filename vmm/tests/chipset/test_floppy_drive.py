@@ -18,7 +18,7 @@ FORMATS = {
     1600: (80, 2, 20, 4, RATE_500K), 1680: (80, 2, 21, 4, RATE_500K), 1722: (82, 2, 21, 4, RATE_500K),
     2880: (80, 2, 36, 5, RATE_1M),
 }  # fmt: skip
-TURN_300, TURN_360 = 2_000_000, 60 * 10**9 // 360 // 100
+TURN_300, TURN_360 = 200_000, 60 * 10**9 // 360 // 1000
 
 
 def drive_with(lib: Any, ffi: Any, size: int) -> Any:
@@ -82,7 +82,7 @@ def test_revolutions(lib: Any, ffi: Any, size: int, rate: int, turn: int) -> Non
 @given(size=st.sampled_from(list(FORMATS)), now=st.integers(0, 2**60), sector=st.integers(0, 254))
 def test_sectors_follow_each_other_without_a_gap(lib: Any, ffi: Any, size: int, now: int, sector: int) -> None:
     drive = drive_with(lib, ffi, size * KIB)
-    rate, sectors, turn = FORMATS[size][4], FORMATS[size][2], 60 * 10**9 // 300 // 100
+    rate, sectors, turn = FORMATS[size][4], FORMATS[size][2], TURN_300
     if drive.kind == lib.FLOPPY_DRIVE_1200K:
         turn = TURN_360
     sector %= sectors

@@ -78,8 +78,8 @@ def test_nobody_there(make: Make) -> None:
     channel = make()
     channel.write(COUNT, 0x55)
     channel.write(COMMAND, 0xEC)
-    assert [channel.read(r) for r in range(1, 8)] == [0] * 7
-    assert channel.wait() == 0 and not channel.irq and channel.words(4) == bytes(4)
+    assert [channel.read(r) for r in range(1, 8)] == [0x7F] * 7  # DD7 is pulled down
+    assert channel.wait() == 0x7F and not channel.irq and channel.words(4) == bytes(4)
 
 
 def test_device_1_is_missing(make: Make) -> None:
