@@ -39,7 +39,7 @@ def attempt(folder: Path, name: str, vmm: str = "bringup") -> Attempt:
 
 def test_there_is_one_for_each_family_without_media() -> None:
     spoken = {loader.load(found.imitation.imitates).family for found in map(loader.load, NAMES) if found.imitation}
-    assert spoken >= {"freebsd", "netbsd", "openbsd", "haiku", "qnx", "illumos", "nt"}
+    assert spoken >= {"freebsd", "netbsd", "openbsd", "haiku", "qnx", "illumos", "nt", "dos"}
 
 
 @pytest.mark.parametrize(
