@@ -204,10 +204,11 @@ uint8_t ide_read_alternate_status(const struct ide *ide)
 
 uint8_t ide_read(struct ide *ide, unsigned reg)
 {
-    struct ide_device *device = &ide->device[ide->selected];
+    bool there = is_there(&ide->device[ide->selected]);
+    struct ide_device *device = &ide->device[there ? ide->selected : 0];
     unsigned shift = ide->control & IDE_CONTROL_HOB ? 8 : 0;
 
-    if (!is_there(device))
+    if (!is_there(device) || (!there && reg == IDE_STATUS_COMMAND))
         return nobody(ide);
     switch (reg) {
     case IDE_ERROR_FEATURES:
@@ -275,7 +276,14 @@ static void write_command(struct ide *ide, uint8_t command, uint64_t now)
 {
     struct ide_device *device = &ide->device[ide->selected];
 
-    if (ide->transfer.step == IDE_STEP_READY || ide->control & IDE_CONTROL_SRST || !is_there(device))
+    if (ide->transfer.step == IDE_STEP_READY || ide->control & IDE_CONTROL_SRST ||
+        (!is_there(&ide->device[0]) && !is_there(&ide->device[1])))
+        return;
+    if (command == COMMAND_EXECUTE_DEVICE_DIAGNOSTIC && !(device->status & (IDE_STATUS_BSY | IDE_STATUS_DRQ))) {
+        execute_diagnostic(ide, now); /* whoever is selected */
+        return;
+    }
+    if (!is_there(device))
         return;
     if (command == COMMAND_DEVICE_RESET && device->kind == STORAGE_CDROM) {
         device_reset(ide);
@@ -283,10 +291,6 @@ static void write_command(struct ide *ide, uint8_t command, uint64_t now)
     }
     if (device->status & (IDE_STATUS_BSY | IDE_STATUS_DRQ) || device->power == IDE_ASLEEP)
         return;
-    if (command == COMMAND_EXECUTE_DEVICE_DIAGNOSTIC) {
-        execute_diagnostic(ide, now);
-        return;
-    }
     give_up_other(ide);
     stop(ide);
     ide->transfer.unit = ide->selected;

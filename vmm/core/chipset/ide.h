@@ -7,8 +7,9 @@
  * Of the standard it leaves out: overlap and queueing, security, SMART, media locks of a disk, CFA. Choices where it
  * leaves one: an access to a medium takes 2 us of guest time, whatever its size; a command to one device ends what the
  * other is at (without overlap a host must not give one); a byte access to the Data register moves a word, as a strobe
- * does; no unit attention after power-on; the registers of a device that is not there read as 0, which device 0 answers
- * for device 1 in the Status register, and as 7Fh without any device on the cable. */
+ * does; no unit attention after power-on;
+ * where no device is, all registers read as 7Fh; for a device 1 that is not there device 0 answers (9.16.1): a status of
+ * 0, its own registers otherwise. */
 #ifndef BRINGUP_IDE_H
 #define BRINGUP_IDE_H
 

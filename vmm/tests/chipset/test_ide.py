@@ -77,6 +77,10 @@ def test_signatures(make: Make) -> None:
 def test_nobody_there(make: Make) -> None:
     channel = make()
     channel.write(COUNT, 0x55)
+    channel.write(COMMAND, 0x90)
+    channel.wait()
+    channel.write(DEVICE, DEV)
+    assert not channel.irq
     channel.write(COMMAND, 0xEC)
     assert [channel.read(r) for r in range(1, 8)] == [0x7F] * 7  # DD7 is pulled down
     assert channel.wait() == 0x7F and not channel.irq and channel.words(4) == bytes(4)
@@ -85,10 +89,14 @@ def test_nobody_there(make: Make) -> None:
 def test_device_1_is_missing(make: Make) -> None:
     channel = make(disk())
     channel.write(DEVICE, DEV)
-    assert channel.status == 0
+    channel.write(COUNT, 0x5A)
+    assert channel.status == 0 and channel.read(STATUS) == 0
+    assert channel.read(COUNT) == 0x5A and channel.read(DEVICE) == 0xA0 | DEV, "device 0 answers"
     channel.write(COMMAND, 0xEC)
     assert channel.wait() == 0 and not channel.irq
-    channel.write(DEVICE, 0)
+    channel.write(COMMAND, 0x90)
+    channel.wait()
+    assert channel.irq and channel.read(DEVICE) == 0xA0 and channel.read(COUNT) == 1
     assert channel.status == READY
 
 
@@ -96,8 +104,9 @@ def test_device_0_is_missing(make: Make) -> None:
     channel = make(None, disk())
     assert channel.status == 0
     channel.write(COMMAND, 0x90)
-    assert channel.wait() == 0, "device 1 does not hear of it as long as it is not selected"
+    assert channel.wait() == 0 and not channel.irq and channel.read(COUNT) == 0
     channel.write(DEVICE, DEV)
+    assert channel.status == READY and channel.read(COUNT) == 1, "it executes both devices' diagnostics"
     assert channel.pio_in(0x20, 5, 1, unit=1) == channel.drive(1).data[2560:3072]
 
 

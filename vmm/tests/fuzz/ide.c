@@ -11,7 +11,7 @@
 #define MEMORY 0x4000u
 #define SECTORS 1000 /* of 512 bytes, or a quarter as many of 2048 */
 
-enum access { READ, WRITE, TAKE, PUT, CONTROL, ALTERNATE, MASTER_READ, MASTER_WRITE, POKE, WAIT, WAIT_ALL, CHANGE };
+enum access { READ, WRITE, TAKE, PUT, CONTROL, ALTERNATE, MASTER_READ, MASTER_WRITE, POKE, WAIT, WAIT_ALL, CHANGE, AHEAD };
 
 struct bench {
     struct ide ide;
@@ -98,6 +98,13 @@ static void access_once(struct bench *bench, const struct ide_host *host, const 
             ide_service_advance(ide, &bench->master, host, bench->now);
         }
         break;
+    case AHEAD: {
+        unsigned unit = reg & 1 ? 4 : 2;
+        uint8_t *block = malloc(unit * value + 1);
+        DEMAND(block && ide_read_ahead(ide, block, unit, value) <= value, "more than asked");
+        free(block);
+        break;
+    }
     case CHANGE: {
         struct storage storage = medium(reg & 1 ? 0 : 3);
         ide_change_medium(ide, value & 1, &storage);
