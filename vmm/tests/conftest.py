@@ -281,7 +281,8 @@ class FakeCore(SimpleNamespace):
 @pytest.fixture(scope="session")
 def machine_ffi() -> FFI:
     ffi = FFI()
-    for header in (MACHINE_H.parent / "chipset" / "storage.h", MACHINE_H):
+    chipset = MACHINE_H.parent / "chipset"
+    for header in (chipset / "storage.h", chipset / "network.h", MACHINE_H):
         ffi.cdef(declarations(header))
     return ffi
 
