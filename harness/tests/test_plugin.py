@@ -273,7 +273,7 @@ def test_alone(booted): pass
 @pytest.mark.guests
 def test_skips(attempt): pytest.skip("not today")
 
-@pytest.mark.guests(needs=("screen",))
+@pytest.mark.guests(needs=("snapshot",))
 def test_needs(attempt): pass
 """
 
@@ -295,11 +295,11 @@ def test_tests_of_a_class_share_a_machine_until_one_fails(workers: str) -> None:
         "three": "failed", "skips": "skipped", "needs": "skipped",
     }  # fmt: skip
     assert ends["three"].bundle and ends["five"].depth == 2
-    assert (ends["skips"].title, ends["needs"].title) == ("not today", "fake does not offer screen")
+    assert (ends["skips"].title, ends["needs"].title) == ("not today", "fake does not offer snapshot")
     table = done.stdout.partition("guests on VMMs")[2]
     assert "1 of 6 tests failed" in row(done.stdout) and "5/6" in row(done.stdout)
     assert "tiny on fake, three: failed (guest): " in table
-    assert "needs on fake, 1 guest: skipped (vmm): fake does not offer screen" in table
+    assert "needs on fake, 1 guest: skipped (vmm): fake does not offer snapshot" in table
     [start] = [start for start in records(Start) if isinstance(start, Start) and start.test == "three"]
     here = Path.cwd()
     assert start.repeat == (
