@@ -35,7 +35,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     before, descriptors = below(os.getpid()), len(list(Path("/proc/self/fd").iterdir()))
     yield
     assert below(os.getpid()) - before == set()
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors  # one of an earlier test may go only now
     assert [path for path in runtime.rglob("*") if path.name != "bringup"] == []
 
 
@@ -300,7 +300,8 @@ def test_a_pseudo_terminal() -> None:
 
 def test_a_terminal_that_is_none() -> None:
     channel = Channel(transport=Transport.PTY, pattern=r"(giving up)")
-    with pytest.raises(MachineError, match=r"^fake: giving up: No such file or directory$"):
+    message = r"^fake(: giving up: No such file or directory| refuses: giving up)$"  # whichever is seen first
+    with pytest.raises(MachineError, match=message):
         begin(vmm("dies", channel=channel))
 
 
