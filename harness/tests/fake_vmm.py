@@ -162,6 +162,12 @@ def terminal() -> None:
     time.sleep(FOR_EVER)
 
 
+def misnames() -> None:
+    """Names a pseudo-terminal that is none, and goes on."""
+    print("char device redirected to /dev/pts/none", flush=True)
+    time.sleep(FOR_EVER)
+
+
 def listens() -> None:
     """The console is a socket on which it listens."""
     with socket.socket(socket.AF_UNIX) as listener:

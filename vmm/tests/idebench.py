@@ -10,6 +10,7 @@ from typing import Any
 NEVER = 2**64 - 1
 DATA, ERROR, FEATURES, COUNT, LBA_LOW, LBA_MID, LBA_HIGH, DEVICE, STATUS, COMMAND = 0, 1, 1, 2, 3, 4, 5, 6, 7, 7
 ERR, DRQ, DSC, DF, DRDY, BSY = 1, 8, 16, 32, 64, 128
+READY = DRDY | DSC  # a device without anything to do
 ABRT, IDNF, UNC = 4, 16, 64
 NIEN, SRST, HOB = 2, 4, 128
 COD, IO = 1, 2

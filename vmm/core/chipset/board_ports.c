@@ -488,12 +488,14 @@ static void port_write(struct board *board, uint16_t port, uint32_t value, unsig
 
 static void take_time(struct board *board, uint16_t port)
 {
+    if (!board->firmware)
+        return;
     bool uart = (port & ~0x117) == 0x2e8; /* 2E8h, 2F8h, 3E8h, 3F8h and the seven ports after each */
     bool data = port == PORT_IDE_1 || port == PORT_IDE_2 || port == PORT_DEBUG;
     uint16_t where = place(board, port);
     bool network = where >= PLACE_NETWORK && where < PORTS && where - PLACE_NETWORK < NE2000_DATA;
 
-    if (board->firmware && ((port < PORT_ISA_END && !uart && !data) || where == PORT_PM_TMR || network))
+    if ((port < PORT_ISA_END && !uart && !data) || where == PORT_PM_TMR || network)
         board->wait += ISA_ACCESS;
 }
 

@@ -12,9 +12,7 @@ from idebench import (
     COUNT,
     DEV,
     DEVICE,
-    DRDY,
     DRQ,
-    DSC,
     ERR,
     ERROR,
     HOB,
@@ -22,6 +20,7 @@ from idebench import (
     LBA_HIGH,
     LBA_LOW,
     LBA_MID,
+    READY,
     STATUS,
     Channel,
     Drive,
@@ -31,7 +30,6 @@ from idebench import (
 )
 
 Make = Callable[..., Channel]
-READY = DRDY | DSC
 
 
 @pytest.fixture

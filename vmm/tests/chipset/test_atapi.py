@@ -20,15 +20,14 @@ from idebench import (
     COUNT,
     DEV,
     DEVICE,
-    DRDY,
     DRQ,
-    DSC,
     ERR,
     ERROR,
     FEATURES,
     IO,
     LBA_HIGH,
     LBA_MID,
+    READY,
     STATUS,
     Channel,
     Drive,
@@ -39,7 +38,6 @@ from idebench import (
 )
 
 Make = Callable[..., Channel]
-READY = DRDY | DSC
 NOT_READY, MEDIUM_ERROR, ILLEGAL, ATTENTION = 2, 3, 5, 6
 
 

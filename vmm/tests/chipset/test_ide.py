@@ -21,9 +21,7 @@ from idebench import (
     DEV,
     DEVICE,
     DF,
-    DRDY,
     DRQ,
-    DSC,
     ERR,
     ERROR,
     FEATURES,
@@ -37,6 +35,7 @@ from idebench import (
     MEMORY,
     NEVER,
     NIEN,
+    READY,
     SRST,
     STATUS,
     UNC,
@@ -47,7 +46,6 @@ from idebench import (
 )
 
 Make = Callable[..., Channel]
-READY = DRDY | DSC
 
 
 @pytest.fixture

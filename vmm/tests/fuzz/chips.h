@@ -2,19 +2,10 @@
 #ifndef BRINGUP_FUZZ_CHIPS_H
 #define BRINGUP_FUZZ_CHIPS_H
 
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#define DEMAND(condition, ...)                                                                                         \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s: ", #condition);                                                                       \
-            fprintf(stderr, __VA_ARGS__);                                                                              \
-            fputc('\n', stderr);                                                                                       \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "demand.h"
 
 struct input {
     const uint8_t *data;

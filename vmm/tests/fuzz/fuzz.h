@@ -1,21 +1,12 @@
-/* What the targets share: the configuration of the `max` model, and a way to say that something is wrong. */
+/* What the processor's targets share: the configuration of the `max` model. */
 #ifndef BRINGUP_FUZZ_H
 #define BRINGUP_FUZZ_H
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "demand.h"
 #include "processor/cpu.h"
-
-#define DEMAND(condition, ...)                                                                                         \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s: ", #condition);                                                                       \
-            fprintf(stderr, __VA_ARGS__);                                                                              \
-            fputc('\n', stderr);                                                                                       \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 /* From the file that FUZZ_CONFIGURATION names: a struct machine_config. */
 static inline struct machine_config read_configuration(void)
