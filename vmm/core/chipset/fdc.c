@@ -312,6 +312,7 @@ static void write_command(struct fdc *fdc, uint8_t value, uint64_t now)
     const struct command *command;
 
     if (fdc->phase == FDC_IDLE) {
+        fdc->reset_interrupt = false; /* polling stops for a command, and INT falls, sensed or not */
         fdc->command_used = 0;
         command = command_of(value);
         if (!command) {

@@ -3,9 +3,11 @@
  * The medium is the host's, and memory is reached by DMA: the controller leaves a request in its state, the board serves
  * it at once and tells how it went. A sector moves when it has passed the head by whole. The medium waits for a host that
  * takes its time in non-DMA mode, so nothing is overrun there; in DMA mode a channel that does not answer is an overrun.
- * MSR is ready between the bytes of a command without delay. Left out: the registers of PS/2 mode (SRA, SRB),
- * precompensation, power down, FM (its marks are not found), SCAN, which this controller no longer has. What the drives
- * do is in floppy_drive.h. */
+ * MSR is ready between the bytes of a command without delay. The interrupt that follows a reset falls with the next
+ * command, also when that is not SENSE INTERRUPT STATUS: the data sheet leaves it open (7.4), and drivers of the 8272A
+ * that never sense a reset (multitasking MS-DOS 4) wait for the next one's edge. Left out: the registers of PS/2 mode
+ * (SRA, SRB), precompensation, power down, FM (its marks are not found), SCAN, which this controller no longer has.
+ * What the drives do is in floppy_drive.h. */
 #ifndef BRINGUP_FDC_H
 #define BRINGUP_FDC_H
 

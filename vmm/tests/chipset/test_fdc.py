@@ -85,6 +85,20 @@ def test_firmware_may_sense_one_drive_and_go_on(fdc: Fdc) -> None:
     assert fdc.ask(8) == [0x80]
 
 
+def test_a_reset_that_nobody_senses_hides_no_other_interrupt(fdc: Fdc) -> None:
+    """IRQ 6 is an edge: it has to fall before the end of the recalibration can raise it."""
+    fdc.write(DSR, 0x80)
+    fdc.wait()
+    assert fdc.irq
+    fdc.command(0x07)
+    assert not fdc.irq
+    fdc.command(0)
+    fdc.wait()
+    assert fdc.irq
+    assert fdc.ask(8) == [0x20, 0]
+    assert fdc.ask(8) == [0x80]
+
+
 def test_polling_that_is_off_is_on_again_after_a_reset(fdc: Fdc) -> None:
     fdc.ask(0x94)
     fdc.ask(0x13, 0, 0x10, 0)
