@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from bringup.vmm.core import _core
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
 BUILD = Path("build/fuzz").absolute()
-# Each target, and the folder of the core that it is about.
-TARGETS = {"decode": "processor", "step": "processor"}
-TARGETS |= dict.fromkeys(("dma", "fdc", "i8042", "ide", "vga"), "chipset")
+# Each target and its source; a row of chips.c's table is a target, too.
+TARGETS = {name: name for name in ("decode", "step", "dma", "fdc", "i8042", "ide", "vga")}
+TARGETS |= dict.fromkeys(re.findall(r"^    CHIP\((\w+)", (HERE / "chips.c").read_text(), re.MULTILINE), "chips")
+# The folder of the core that a source is about.
+FOLDERS = {source: "processor" if source in ("decode", "step") else "chipset" for source in TARGETS.values()}
 # What each folder's objects need; the processor keeps its state by the chipset's snapshot.c.
 LINKED = {"processor": ("processor", "chipset"), "chipset": ("chipset",)}
 # As build.py's sanitized core; the fuzzer wants coverage of it all.
@@ -49,13 +52,14 @@ def configuration() -> bytes:
     return bytes(_core.ffi.buffer(config))
 
 
-def build(clang: str) -> None:
-    """Compiles the sources that changed, and links the targets."""
+def build(clang: str, wanted: set[str]) -> None:
+    """Compiles the sources that changed, and links the targets that these sources are."""
     objects = BUILD / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     newest = max(header.stat().st_mtime for header in [*CORE.rglob("*.h"), *HERE.glob("*.h")])
-    folders = sorted(set(TARGETS.values()))
-    sources = [*(path for folder in folders for path in sorted((CORE / folder).glob("*.c"))), *sorted(HERE.glob("*.c"))]
+    folders = sorted({linked for source in wanted for linked in LINKED[FOLDERS[source]]})
+    sources = [path for folder in folders for path in sorted((CORE / folder).glob("*.c"))]
+    sources += [HERE / f"{source}.c" for source in sorted(wanted)]
 
     def compile_one(source: Path) -> Path:
         target = objects / f"{source.parent.name}-{source.stem}.o"
@@ -65,9 +69,9 @@ def build(clang: str) -> None:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = list(pool.map(compile_one, sources))
-    for name, folder in TARGETS.items():
-        shared = [target for target in made if target.name.partition("-")[0] in LINKED[folder]]
-        parts = [BUILD / name, objects / f"fuzz-{name}.o", *shared]
+    for source in wanted:
+        shared = [target for target in made if target.name.partition("-")[0] in LINKED[FOLDERS[source]]]
+        parts = [BUILD / source, objects / f"fuzz-{source}.o", *shared]
         subprocess.run([clang, "-fsanitize=fuzzer,address,undefined", "-o", *map(str, parts)], check=True)
 
 
@@ -84,9 +88,10 @@ def fuzz(name: str, seconds: int, jobs: int) -> int:
     settings = [f"-max_total_time={seconds}", "-max_len=546", "-timeout=10", f"-fork={jobs}", "-print_funcs=0",
                 "-print_final_stats=1", f"-artifact_prefix={BUILD}/{name}-"]  # fmt: skip
     os.environ["FUZZ_CONFIGURATION"] = str(BUILD / "configuration")
+    os.environ["FUZZ_CHIP"] = name
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")
     before = found(name)
-    status = subprocess.run([BUILD / name, *settings, inputs]).returncode
+    status = subprocess.run([BUILD / TARGETS[name], *settings, inputs]).returncode
     for path in sorted(found(name) - before):
         print(f"fuzz: {name} failed on {path}", file=sys.stderr)
         status = status or 1
@@ -105,9 +110,10 @@ def main() -> int:
     if clang is None:
         print("fuzz: clang is not installed (Debian: apt-get install clang)", file=sys.stderr)
         return 2
-    build(clang)
+    names = arguments.targets or list(TARGETS)
+    build(clang, {TARGETS[name] for name in names})
     (BUILD / "configuration").write_bytes(configuration())
-    return max(fuzz(name, arguments.seconds, arguments.jobs) for name in arguments.targets or TARGETS)
+    return max(fuzz(name, arguments.seconds, arguments.jobs) for name in names)
 
 
 if __name__ == "__main__":
