@@ -39,7 +39,7 @@ from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import DriveSettings, Settings
 from bringup.harness.media import bootable
 from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
-from bringup.harness.outcome import Blame, Outcome, Verdict, fault
+from bringup.harness.outcome import Blame, Outcome, Verdict, VmmFailure, fault
 from bringup.harness.records.schema import (
     HOST_CLOCK,
     End,
@@ -253,6 +253,8 @@ class Attempt:
                 return fault(Outcome.ERROR, self._who_asked(), str(error))
             case KeyboardInterrupt() | SystemExit():
                 return INTERRUPTED
+            case VmmFailure():
+                return fault(Outcome.FAILED, Blame.VMM, str(error))
             case AssertionError():  # a test's check on a guest that works
                 return fault(Outcome.FAILED, Blame.GUEST, str(error) or self.test)
         if isinstance(error, FAULTS):
@@ -509,6 +511,7 @@ class Attempt:
             "instructions": position.instructions if position else None,
             "guest_seconds": position.guest_ns / SECOND if position and position.guest_ns is not None else None,
             "host_seconds": position.host if position else None,
+            "cpu_seconds": end.cpu_seconds,
             "labels": ", ".join(end.labels) or None,
             "bundle": os.fspath(self.bundle) if self.bundle else None,
             "repeat": self.repeat,

@@ -32,12 +32,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Adds `bringup guests`."""
     parser = subparsers.add_parser(
         "guests",
-        help="the guests that there are, or one in full; add one",
-        epilog="`bringup guests add IMAGE` identifies an image and writes a guest's file; `add --help` says more",
+        help="the guests that there are, or one in full; add one; a table of runs",
+        epilog="`bringup guests add IMAGE` identifies an image and writes a guest's file; `bringup guests table` "
+        "makes a table of runs; `add --help` and `table --help` say more",
     )
     parser.add_argument("--tag", help="only those that have it")
     parser.add_argument("--deaths", action="store_true", help="of a guest, the death patterns that are looked for, too")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="GUEST... | add IMAGE")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="GUEST... | add IMAGE | table [RUN...]")
     parser.set_defaults(handler=lambda options: _guests(options, parser))
 
 
@@ -46,6 +47,10 @@ def _guests(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
         from bringup.harness.identify.command import add  # with it comes all that boots
 
         return add(options.words[1:])
+    if options.words[:1] == ["table"]:
+        from bringup.harness.guest_table import table
+
+        return table(options.words[1:])
     if options.words:
         try:
             guests = [guest_argument(name) for name in options.words]

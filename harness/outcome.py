@@ -55,6 +55,10 @@ class Verdict:
         return self.outcome is Outcome.ERROR and self.blame is Blame.NOBODY
 
 
+class VmmFailure(AssertionError):
+    """A test's check that the VMM failed, whatever the guest did."""
+
+
 _VARYING = (
     (re.compile(r"(?<![\w.])(?:\.{1,2})?/(?!dev/(?!fd/|pts/)|proc/|sys/)[^\s:;,'\"()\[\]]+"), "FILE"),
     (re.compile(r"\b0x[0-9a-fA-F]{6,16}\b"), "0x..."),

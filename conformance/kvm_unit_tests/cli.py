@@ -9,9 +9,9 @@ from pathlib import Path
 from bringup.conformance.kvm_unit_tests import runner, suite
 from bringup.conformance.kvm_unit_tests.runner import Outcome, Result, Vmm
 from bringup.conformance.kvm_unit_tests.suite import SuiteError, UnitTest
+from bringup.harness.page import Page
 
 PAGE = Path("docs/kvm-unit-tests.md")
-BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 ACCELS = ("vtx", "bare")
 
 
@@ -39,8 +39,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def handle(options: argparse.Namespace) -> int:
     """Prints the table; 0 when all tests came out as suite.toml says, 1 when one did not."""
     folder, tests = suite.folder(options.folder), select(options.names)
-    if options.write:
-        check_page(options.write)
+    page = Page(options.write) if options.write else None
     vmms = [runner.bringup(accel) for accel in ACCELS if options.accel in (None, accel)]
     if not options.no_qemu:
         vmms.append(runner.qemu())
@@ -53,8 +52,8 @@ def handle(options: argparse.Namespace) -> int:
             for result in results[: len(vmms) - (not options.no_qemu)]:
                 if result.outcome is not Outcome.PASS:
                     print(f"    {result.reason}", flush=True)
-    if options.write:
-        write(options.write, vmms, rows)
+    if page:
+        page.keep(table(vmms, rows))
     ours = [vmm.name in ACCELS for vmm in vmms]
     surprises = [
         test.title
@@ -98,25 +97,13 @@ def line(title: str, *cells: str) -> str:
     return f"{title:<32}" + "".join(f"{each:<16}" for each in cells).rstrip()
 
 
-def check_page(path: Path) -> None:
-    """SuiteError unless the page has the marks between which the table is kept."""
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise SuiteError(f"--write {path}: {error.strerror}") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise SuiteError(f"--write {path}: it has no lines {BEGIN.strip()!r} and {END.strip()!r}")
-
-
-def write(path: Path, vmms: Iterable[Vmm], rows: Iterable[tuple[UnitTest, list[Result]]]) -> None:
-    """Puts the table between the page's marks."""
+def table(vmms: Iterable[Vmm], rows: Iterable[tuple[UnitTest, list[Result]]]) -> list[str]:
+    """As lines of Markdown."""
     names = [vmm.name for vmm in vmms]
-    table = [f"| test | {' | '.join(names)} | |", f"| --- |{' --- |' * len(names)} --- |"]
+    lines = [f"| test | {' | '.join(names)} | |", f"| --- |{' --- |' * len(names)} --- |"]
     for test, results in rows:
         cells = " | ".join(
             str(result.status) if result.outcome is Outcome.ENDED else result.outcome for result in results
         )
-        table.append(f"| {test.title} | {cells} | {test.known} |")
-    text = path.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    path.write_text(before + BEGIN + "\n" + "\n".join(table) + "\n\n" + END + after)
+        lines.append(f"| {test.title} | {cells} | {test.known} |")
+    return lines

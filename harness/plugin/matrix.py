@@ -60,19 +60,17 @@ def pair_id(guest: Guest, vmm: LoadedVmm) -> str:
 
 
 def guests(config: pytest.Config, names: Sequence[str], tag: str | None) -> list[Guest]:
-    """Those that the command line asks for, and of them those that the test is for. Guests that are synthetic or
-    untried are asked for by name or by that tag."""
-    wanted = options.get(config, "guest")
+    """Those that the command line asks for, by name, by tier or by both, and of them those that the test is for. Guests
+    that are synthetic or untried are asked for by name or by that tag."""
+    wanted, tier = options.get(config, "guest") or (), options.get(config, "tier")
     tags = [*(options.get(config, "tag") or ()), *([tag] if tag else [])]
     try:
-        if wanted:
-            found = [guest for name in wanted for guest in _named(name)]
-        else:
-            tier = options.get(config, "tier") or DEFAULT_TIER
-            found = [
+        found = [guest for name in wanted for guest in _named(name)]
+        if tier or not wanted:
+            found += [
                 guest
                 for guest in map(loader.load, loader.names())
-                if guest.definition.tier <= tier and guest.marks <= set(tags)
+                if guest.definition.tier <= (tier or DEFAULT_TIER) and guest.marks <= set(tags)
             ]
     except loader.GuestError as error:
         raise pytest.UsageError(f"--guest: {error}") from None

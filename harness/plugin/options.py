@@ -27,8 +27,8 @@ OURS = frozenset({"guests", "vmms"})
 GROUP = ("bringup", "guests on VMMs (bringup)")
 SIGNS = ("--vmm", "--guest", "--bringup-")
 """Beginnings of options that tell a run of guests."""
-ANYBODY, BRINGERS = 2, 3
-"""Guests up to these tiers have media that anybody can fetch, or bring."""
+ANYBODY = 2
+"""Guests up to this tier have media that anybody can fetch; others' are the user's to bring."""
 
 
 def _options() -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def _options() -> dict[str, dict[str, Any]]:
             "help": "a guest: a name, a glob, a TOML file; again for more",
         },
         "tag": {"action": "append", "metavar": "TAG", "help": "only guests with this tag; again for more"},
-        "tier": {"type": int, "choices": (1, 2, 3, 4), "help": "only guests up to this tier (2)"},
+        "tier": {"type": int, "choices": (1, 2, 3, 4), "help": "guests up to this tier (2), beside those of --guest"},
         "vmm": {"action": "append", "metavar": "NAME", "help": "a VMM: a name, a TOML file; again for more (bringup)"},
         "output-dir": {"type": Path, "metavar": "FOLDER", "help": "of records and bundles (bringup-out/)"},
         "keep-on-failure": {
@@ -58,7 +58,11 @@ def _options() -> dict[str, dict[str, Any]]:
         "keyring": {"type": Path, "metavar": "FILE", "help": "keys of that mirror"},
         "require-media": {
             "action": "store_true",
-            "help": "a guest whose media cannot be had fails in place of skipping",
+            "help": "a guest whose media anybody can fetch fails without them, in place of skipping",
+        },
+        "require-guests": {
+            "action": "store_true",
+            "help": "as --require-media, and so does one whose media are here and that a VMM cannot run",
         },
     }
 
@@ -105,10 +109,9 @@ def _positive(text: str) -> int:
 
 
 def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 64 bits")
-    return number
+    if not text.isdecimal() or int(text) >= 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number below 2^64")
+    return int(text)
 
 
 def is_ours(node: pytest.Item) -> bool:
@@ -125,8 +128,12 @@ def output(config: pytest.Config) -> Path:
 
 
 def check(config: pytest.Config) -> None:
-    """UsageError, one line before anything is collected: there is no such guest, VMM or tag, or the output folder
-    cannot be made."""
+    """UsageError, one line before anything is collected: there is no such guest, VMM or tag, the output folder cannot
+    be made, or media are required and a folder of theirs is none."""
+    if concerns_us(config) and media_are_required(config):
+        for named in filter(None, os.environ.get("BRINGUP_MEDIA", "").split(os.pathsep)):
+            if not Path(named).is_dir():
+                raise pytest.UsageError(f"BRINGUP_MEDIA: {named}: there is no such folder")
     if any(get(config, name) for name in ("guest", "vmm", "tag")):
         from bringup.harness.plugin import matrix
 
@@ -153,15 +160,18 @@ def keep(config: pytest.Config) -> int:
     return int(text)
 
 
-def requires_media(config: pytest.Config, guest: Guest) -> bool:
-    """Does a guest without its media fail? UsageError: the ini value is wrong."""
+def media_are_required(config: pytest.Config) -> bool:
+    """Must media that anybody can fetch be had? UsageError: the ini value is wrong."""
     ini = config.getini("bringup_require_media")
     if ini not in ("true", "false", "ci"):
         raise pytest.UsageError(f"bringup_require_media: {ini!r} is not true, false or ci")
     in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    if not (get(config, "require-media") or ini == "true" or (ini == "ci" and in_ci)):
-        return False
-    return guest.definition.tier <= (BRINGERS if os.environ.get("BRINGUP_MEDIA") else ANYBODY)
+    return get(config, "require-media") or get(config, "require-guests") or ini == "true" or (ini == "ci" and in_ci)
+
+
+def requires_media(config: pytest.Config, guest: Guest) -> bool:
+    """Does this guest fail without its media? One whose media are the user's to bring never does."""
+    return guest.definition.tier <= ANYBODY and media_are_required(config)
 
 
 def media(config: pytest.Config) -> Media:

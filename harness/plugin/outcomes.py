@@ -13,7 +13,9 @@ from bringup.harness.attempt import Attempt, Unsupported, describe, expected_fai
 from bringup.harness.bundle import rendered
 from bringup.harness.climb import FAULTS, Fell
 from bringup.harness.errors import HarnessError
+from bringup.harness.machine.ending import MachineError
 from bringup.harness.media.resolve import MediaError, MediaMissing
+from bringup.harness.outcome import Blame
 from bringup.harness.plugin import options
 from bringup.harness.vmms.loader import LoadedVmm
 
@@ -37,6 +39,8 @@ def skips(item: pytest.Item) -> Iterator[None]:
         if attempt is not None:
             if isinstance(error, MediaMissing) and options.requires_media(item.config, attempt.guest):
                 raise MediaError(f"{error} (and media are required here)") from None
+            if isinstance(error, Unsupported) and attempt.kind == "boot" and options.get(item.config, "require-guests"):
+                raise MachineError(f"{error} (and guests must run here)", Blame.VMM) from None
             attempt.failed(error)
         pytest.skip(str(error))
     except Fell as error:

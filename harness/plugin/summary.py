@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
 
-from bringup.guests.definition import SYNTHETIC
 from bringup.harness.errors import HarnessError
 from bringup.harness.outcome import Blame, Outcome
 from bringup.harness.plugin import behaviours
 from bringup.harness.plugin.run import PluginRun
+from bringup.harness.records.results import Result, imitations, results
 from bringup.harness.records.schema import HOST_CLOCK, End, Record, Start
 from bringup.harness.records.writer import read_run
 
@@ -21,36 +20,6 @@ RIGHT = frozenset(HEAD[2:-1])
 WHY = 120
 """Characters of a reason."""
 KILLED = "it was running when its process was killed"
-
-
-@dataclass(frozen=True)
-class Result:
-    """An attempt and what became of it."""
-
-    start: Start
-    end: End | None
-    """None: whoever ran it was killed."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """What happened."""
-        return Outcome.UNFINISHED if self.end is None else self.end.outcome
-
-    @property
-    def is_bad(self) -> bool:
-        """Neither passed nor skipped nor expected."""
-        return self.outcome not in (Outcome.PASSED, Outcome.SKIPPED) and not (self.end and self.end.expected)
-
-    @property
-    def words(self) -> str:
-        """Outcome, blame and title in one line."""
-        if self.end is None:
-            return f"{Outcome.UNFINISHED.value}: {KILLED}"
-        if self.outcome is Outcome.PASSED:
-            return ", ".join((self.outcome.value, *self.end.labels))
-        whose = "" if self.end.blame is Blame.NOBODY else f" ({self.end.blame.value})"
-        expected = f"expected, {self.end.expected}: " if self.end.expected else ""
-        return f"{expected}{self.outcome.value}{whose}: {self.end.title}"[:WHY]
 
 
 class Row(NamedTuple):
@@ -84,20 +53,12 @@ def _of_behaviour(record: Record) -> bool:
     return isinstance(record, Start) and record.kind == "behaviour"
 
 
-def results(records: Iterable[Record]) -> list[Result]:
-    """All attempts, by guest, VMM and test."""
-    records = list(records)
-    ends = {record.attempt: record for record in records if isinstance(record, End)}
-    found = [Result(record, ends.get(record.attempt)) for record in records if isinstance(record, Start)]
-    return sorted(found, key=lambda one: (one.start.guest, one.start.vmm, one.start.kind != "boot", one.start.test))
-
-
 def parts(found: Sequence[Result]) -> list[tuple[str, list[Result]]]:
     """What goes into which table: programs that only speak like guests are not among these."""
-    imitations = {one.start.guest for one in found if one.end and SYNTHETIC in one.end.labels}
+    ours = imitations(found)
     tables = {
-        "guests on VMMs": [one for one in found if one.start.guest not in imitations],
-        "programs of ours that speak like guests": [one for one in found if one.start.guest in imitations],
+        "guests on VMMs": [one for one in found if one.start.guest not in ours],
+        "programs of ours that speak like guests": [one for one in found if one.start.guest in ours],
     }
     return [(heading, part) for heading, part in tables.items() if part]
 
@@ -110,6 +71,18 @@ def rows(found: Iterable[Result]) -> list[Row]:
     return [_row(guest, vmm, group) for (guest, vmm), group in groups.items()]
 
 
+def words(result: Result) -> str:
+    """Outcome, blame and title in one line."""
+    outcome, end = result.outcome, result.end
+    if end is None:
+        return f"{outcome.value}: {KILLED}"
+    if outcome is Outcome.PASSED:
+        return ", ".join((outcome.value, *end.labels))
+    whose = "" if end.blame is Blame.NOBODY else f" ({end.blame.value})"
+    expected = f"expected, {end.expected}: " if end.expected else ""
+    return f"{expected}{outcome.value}{whose}: {end.title}"[:WHY]
+
+
 def _row(guest: str, vmm: str, group: Sequence[Result]) -> Row:
     boots = [result for result in group if result.start.kind == "boot"]
     tests = [result for result in group if result.start.kind != "boot" and result.outcome is not Outcome.SKIPPED]
@@ -117,12 +90,12 @@ def _row(guest: str, vmm: str, group: Sequence[Result]) -> Row:
     boot = min(boots, key=_depth) if boots else None
     end = boot.end if boot else None
     bad = sum(result.is_bad for result in tests)
-    words = [boot.words] if boot else []
-    words += [f"{bad} of {len(tests)} tests failed"] if bad else []
-    if not words:
+    said = [words(boot)] if boot else []
+    said += [f"{bad} of {len(tests)} tests failed"] if bad else []
+    if not said:
         # Without a ladder: what any of the tests that count says.
-        words = [next((result.words for result in tests if result.outcome is Outcome.PASSED), group[0].words)]
-    cells = (guest, vmm, *_figures(end), f"{passed}/{len(tests)}" if tests else "", "; ".join(words))
+        said = [words(next((result for result in tests if result.outcome is Outcome.PASSED), group[0]))]
+    cells = (guest, vmm, *_figures(end), f"{passed}/{len(tests)}" if tests else "", "; ".join(said))
     return Row(cells, _color(group, boot))
 
 
@@ -156,22 +129,27 @@ def _color(group: Sequence[Result], boot: Result | None) -> str | None:
 
 
 def remarks(found: Iterable[Result]) -> list[tuple[str, bool]]:
-    """A line for each test that did not pass, and whether that is bad; where the bundle is of what went wrong; what
-    labels mean."""
+    """A line for each test that did not pass, and whether that is bad; counts of one that booted several times; where
+    the bundle is of what went wrong; what labels mean."""
     lines: list[tuple[str, bool]] = []
-    skipped: dict[tuple[str, str, str], int] = {}
+    skipped: dict[tuple[str, str, str], set[str]] = {}
     for result in found:
         start, end = result.start, result.end
         where = f"{start.guest} on {start.vmm}"
         if result.outcome is Outcome.SKIPPED and start.kind != "boot":
-            key = (start.vmm, start.test, result.words)
-            skipped[key] = skipped.get(key, 0) + 1
+            skipped.setdefault((start.vmm, start.test, words(result)), set()).add(start.guest)
         elif result.outcome is not Outcome.PASSED and start.kind != "boot":
-            lines.append((f"{where}, {start.test}: {result.words}", result.is_bad))
+            lines.append((f"{where}, {start.test}: {words(result)}", result.is_bad))
+        counts = [boot.instructions for boot in result.boots]
+        if len(counts) > 1 and None not in counts:
+            each = dict.fromkeys(f"{count:,}" for count in counts)
+            lines.append(
+                (f"{where}, {start.test}: {len(counts)} boots, instructions of each: {', '.join(each)}", False)
+            )
         if end and end.bundle:
             lines.append((f"{where}, {start.test}: what is known about it: {end.bundle}/", False))
-    for (vmm, test, words), count in skipped.items():
-        lines.append((f"{test} on {vmm}, {count} guest{'s' if count > 1 else ''}: {words}", False))
+    for (vmm, test, why), guests in skipped.items():
+        lines.append((f"{test} on {vmm}, {len(guests)} guest{'s' if len(guests) > 1 else ''}: {why}", False))
     if any(result.end and HOST_CLOCK in result.end.labels for result in found):
         lines.append((f"{HOST_CLOCK}: in the host's time, which no second run repeats", False))
     return lines

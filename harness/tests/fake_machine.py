@@ -20,7 +20,7 @@ class Machine:
 
     def __init__(self, fd: int, mode: str) -> None:
         self.connection = socket.socket(fileno=fd)
-        self.count = 0
+        self.count = os.getpid() if mode == "drifts" else 0
         self.mode = mode
         self.screen = b"C:\\>"
         features = struct.pack("<I", 1) if mode.startswith(("screen", "keys")) else b""

@@ -168,11 +168,12 @@ def test_a_guest_without_media_skips_or_fails() -> None:
     ("arguments", "ci", "status"),
     [
         (("--require-media",), "", 1),
+        (("--require-guests",), "", 1),
         ((), "true", 1),
         ((), "false", 0),
         (("-o", "bringup_require_media=false"), "true", 0),
         (("-o", "bringup_require_media=true"), "", 1),
-        (("-o", "bringup_require_media=perhaps"), "", 1),
+        (("-o", "bringup_require_media=perhaps"), "", 4),
     ],
 )
 def test_where_media_are_required_a_guest_without_them_fails(arguments: tuple[str, ...], ci: str, status: int) -> None:
@@ -180,18 +181,80 @@ def test_where_media_are_required_a_guest_without_them_fails(arguments: tuple[st
     done = run(*arguments, CI=ci)
     assert done.returncode == status
     if "perhaps" in str(arguments):
-        assert "bringup_require_media: 'perhaps' is not true, false or ci" in done.stdout
+        assert "bringup_require_media: 'perhaps' is not true, false or ci" in done.stderr
     elif status:
         assert "error (media): kernel of tiny: no kernel" in row(done.stdout)
 
 
 @pytest.mark.usefixtures("project")
-def test_a_guest_that_only_its_user_has_the_media_of_may_skip_in_ci() -> None:
+def test_a_guest_whose_media_are_the_user_s_to_bring_skips_without_them() -> None:
     Path("kernel").unlink()
     guest = Path("tiny.toml")
     guest.write_text(guest.read_text().replace("tier = 1", "tier = 3"))
-    assert run(CI="true", BRINGUP_MEDIA="").returncode == 0
-    assert run(CI="true", BRINGUP_MEDIA=".").returncode == 1
+    for folders in ("", "."):
+        done = run("--require-guests", BRINGUP_MEDIA=folders)
+        assert done.returncode == 0, done.stdout
+        assert "skipped (media): kernel of tiny: no kernel" in row(done.stdout)
+    done = run("--require-media", BRINGUP_MEDIA=".:./none")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "BRINGUP_MEDIA: ./none: there is no such folder" in done.stderr
+    assert run(CI="", BRINGUP_MEDIA="./none").returncode == 0
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("tier", [1, 3])
+def test_a_guest_whose_media_are_here_fails_where_a_vmm_cannot_run_it(tier: int) -> None:
+    guest, vmm = Path("tiny.toml"), Path("fake.toml")
+    guest.write_text(guest.read_text().replace("tier = 1", f"tier = {tier}"))
+    vmm.write_text(vmm.read_text().replace('boot = ["linux", ', "boot = ["))
+    why = "fake does not offer boot by linux"
+    for option in ("--offline", "--require-media"):
+        done = run(option)
+        assert done.returncode == 0 and f"skipped (vmm): {why}" in row(done.stdout), done.stdout
+    done = run("--require-guests")
+    assert done.returncode == 1 and f"error (vmm): {why} (and guests must run here)" in row(done.stdout), done.stdout
+
+
+@pytest.mark.usefixtures("project")
+def test_what_a_test_needs_beyond_its_guest_is_not_required_of_a_vmm() -> None:
+    Path("test_guests.py").write_text(CLASS)
+    done = run("--require-guests", "--repeat=2", "-k", "needs")
+    assert done.returncode == 0, done.stdout
+    assert "needs on fake, 1 guest: skipped (vmm): fake does not offer snapshot" in done.stdout
+
+
+@pytest.mark.usefixtures("project")
+def test_guests_by_tier_and_by_name_are_chosen_together() -> None:
+    def chosen(*arguments: str) -> set[str]:
+        return set(re.findall(r"test_ladder\[(.+)-fake\]", run("--collect-only", "-q", *arguments).stdout))
+
+    assert chosen() == {"tiny"}
+    first = chosen("--tier=1") - {"tiny"}
+    assert "gnumach" in first and "9front" not in first
+    assert chosen("--tier=1", "--guest=9front") == first | {"tiny", "9front"}
+
+
+FIVE = ("--pyargs", "bringup.conformance.lifecycle", "-k", "five")
+
+
+@pytest.mark.usefixtures("project")
+def test_five_boots_that_are_equal_are_told_with_their_counts() -> None:
+    done = run(*FIVE)
+    assert done.returncode == 0, done.stdout
+    assert len(records(MachineStarted)) == 5
+    assert re.search(
+        r"^tiny on fake, five_boots_are_one: 5 boots, instructions of each: [\d,]+$", done.stdout, re.MULTILINE
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_five_boots_that_differ_are_the_vmm_s_fault() -> None:
+    done = run(*FIVE, mode="drifts")
+    assert done.returncode == 1
+    [end] = records(End)
+    assert isinstance(end, End) and (end.outcome, end.blame) == (Outcome.FAILED, Blame.VMM)
+    assert end.title == "5 boots differ in instructions and guest_ns"
+    assert re.match(r"5 boots differ.*\ninstructions: \d", end.detail)
 
 
 @pytest.mark.usefixtures("project")
@@ -227,6 +290,9 @@ def test_a_vmm_s_file_has_expected_failures_of_guests_too() -> None:
         (("--vmm=amiga",), "--vmm: VMM 'amiga' is not known; known are"),
         (("--repeat=0",), "--repeat: '0' is not a positive number"),
         (("--repeat=two",), "--repeat: 'two' is not a positive number"),
+        (("--seed=x",), "--seed: 'x' is not a whole number below 2^64"),
+        (("--seed=-1",), "--seed: '-1' is not a whole number below 2^64"),
+        ((f"--seed={1 << 64}",), f"--seed: '{1 << 64}' is not a whole number below 2^64"),
         (("--tag=wings",), "--tag: no guest of those that are asked for has 'wings'"),
         (("--output-dir=/proc/none",), "--output-dir /proc/none: No such file or directory"),
         (("--output-dir=./kernel",), "/kernel: File exists"),

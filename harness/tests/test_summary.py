@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bringup.harness.outcome import Blame, Outcome
-from bringup.harness.plugin.summary import Result, Row, parts, remarks, results, rows
+from bringup.harness.plugin.summary import Row, parts, remarks, rows
+from bringup.harness.records.results import Result, results
 from bringup.harness.records.schema import End, Position, Record, Start
 
 PASSED = {"outcome": Outcome.PASSED, "blame": Blame.NOBODY, "depth": 3, "of": 3}
@@ -87,3 +88,9 @@ def test_what_did_not_pass_has_a_line() -> None:
 def test_skips_for_one_reason_are_one_line() -> None:
     guests = [attempt("disk", SKIPPED, guest=name) for name in ("tiny", "large")]
     assert told(*guests) == [("disk on fake, 2 guests: skipped (media): no disk", False)]
+
+
+def test_a_guest_that_skips_twice_is_one() -> None:
+    assert told(attempt("disk", SKIPPED), attempt("disk", {**SKIPPED})) == [
+        ("disk on fake, 1 guest: skipped (media): no disk", False)
+    ]

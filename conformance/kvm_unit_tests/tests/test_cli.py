@@ -8,6 +8,8 @@ import tiny
 
 from bringup.conformance.kvm_unit_tests import cli
 from bringup.conformance.kvm_unit_tests.suite import SuiteError
+from bringup.harness.errors import HarnessError
+from bringup.harness.page import BEGIN, END
 
 ORIGIN = 0x100000
 EXIT = """
@@ -39,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = folder / "page.md"
-    page.write_text(f"before\n{cli.BEGIN}old\n{cli.END}after\n")
+    page.write_text(f"before\n{BEGIN}old\n{END}after\n")
     asked = options("i386/smap", "i386/umip", f"--folder={folder}", "--no-qemu", f"--write={page}")
     assert cli.handle(asked) == 1
     said = capsys.readouterr()
@@ -50,7 +52,7 @@ def test_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said.err == "bringup: i386/umip did not come out as suite.toml says\n"
     text = page.read_text()
     assert text.startswith("before\n")
-    assert text.endswith(f"{cli.END}after\n")
+    assert text.endswith(f"{END}after\n")
     assert "| i386/smap | pass | pass |  |\n| i386/umip | fail | fail |  |" in text
     assert "old" not in text
 
@@ -65,9 +67,9 @@ def test_what_cannot_be_run(folder: Path) -> None:
         cli.handle(options("smep", f"--folder={folder}"))
     with pytest.raises(SuiteError, match="x86_64/smap: there is no image"):
         cli.handle(options("x86_64/smap", f"--folder={folder}", "--no-qemu"))
-    (folder / "page.md").write_text(cli.END + cli.BEGIN)
+    (folder / "page.md").write_text(END + BEGIN)
     for page, complaint in (("page.md", "it has no lines '<!-- table -->'"), ("none.md", "No such file")):
-        with pytest.raises(SuiteError, match=complaint):
+        with pytest.raises(HarnessError, match=complaint):
             cli.handle(options("i386/smap", f"--folder={folder}", "--no-qemu", f"--write={folder / page}"))
 
 
