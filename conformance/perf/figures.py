@@ -2,10 +2,10 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bringup.conformance.perf.errors import PerfError
-from bringup.conformance.perf.measure import Run
+from bringup.conformance.perf.measure import Run, Sample
 from bringup.conformance.perf.process import MIB
 from bringup.conformance.perf.program import Workload
 
@@ -38,6 +38,8 @@ class Timed:
     native_mips: float | None
     seconds: Mapping[str, Spread]
     ratio: Spread | None
+    runs: int
+    """Of each VMM."""
 
     def mips(self, vmm: str) -> float | None:
         """Million guest instructions a CPU second; None where their number is not known."""
@@ -55,26 +57,49 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured. Runs and start-up times (wall seconds) by VMM's name, in the order of the pairs; the native
-    run; one run of a VMM whose guest's TSC counts instructions."""
+class LinuxRuns:
+    """Runs of the Linux guest by VMM's name, in the order of the pairs; the native run; one run of a VMM whose guest's
+    TSC counts instructions."""
 
     runs: Mapping[str, Sequence[Run]]
-    starts: Mapping[str, Sequence[float]]
     native: Run
     counted: Run
 
 
-def timed(measured: Measured, workloads: Sequence[Workload], boot: bool = True) -> list[Timed]:
-    """The timed rows: boot, then the workloads."""
+Samples = Mapping[str, Mapping[str, Sequence[Sample]]]
+"""By row's name, then by VMM's, in the order of the pairs."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured. Start-up times are wall seconds by VMM's name; `parts` are the rows of suite.Part."""
+
+    linux: LinuxRuns | None
+    starts: Mapping[str, Sequence[float]]
+    parts: Samples = field(default_factory=dict)
+
+
+def timed(linux: LinuxRuns, workloads: Sequence[Workload], boot: bool = True) -> list[Timed]:
+    """The timed rows of the Linux guest: boot, then the workloads."""
     rows = []
     if boot:
-        seconds = {vmm: [run.boot for run in runs] for vmm, runs in measured.runs.items()}
-        rows.append(_timed("boot", "boot to init", measured.counted.boot_count, None, seconds))
+        seconds = {vmm: [run.boot for run in runs] for vmm, runs in linux.runs.items()}
+        rows.append(_timed("boot", "boot to init", linux.counted.boot_count, None, seconds))
     for each in workloads:
-        seconds = {vmm: [run.sections[each.name].cpu for run in runs] for vmm, runs in measured.runs.items()}
-        count = measured.counted.sections[each.name].ticks
-        rows.append(_timed(each.name, each.title, count, measured.native.sections[each.name].cpu, seconds))
+        seconds = {vmm: [run.sections[each.name].cpu for run in runs] for vmm, runs in linux.runs.items()}
+        count = linux.counted.sections[each.name].ticks
+        rows.append(_timed(each.name, each.title, count, linux.native.sections[each.name].cpu, seconds))
+    return rows
+
+
+def sampled(samples: Samples, titles: Mapping[str, str]) -> list[Timed]:
+    """The timed rows of the other parts, in the order of `titles`, which names them."""
+    rows = []
+    for name, title in titles.items():
+        if name in samples:
+            counts = [sample.count for each in samples[name].values() for sample in each if sample.count is not None]
+            seconds = {vmm: [sample.cpu for sample in each] for vmm, each in samples[name].items()}
+            rows.append(_timed(name, title, counts[0] if counts else None, None, seconds))
     return rows
 
 
@@ -89,18 +114,19 @@ def _timed(
         native_mips=count / native / 1e6 if count and native else None,
         seconds={vmm: Spread.of(values) for vmm, values in seconds.items()},
         ratio=Spread.of(ours / theirs for ours, theirs in zip(*columns, strict=True)) if len(columns) == 2 else None,
+        runs=len(columns[0]),
     )
 
 
 def quantities(measured: Measured, start: bool = True, memory: bool = True) -> list[Quantity]:
-    """The other rows: start-up and memory."""
+    """The rows that are not timed: start-up, and the memory of the Linux guest's VMM."""
     rows = []
     if start:
         spreads = {vmm: Spread.of(values) for vmm, values in measured.starts.items()}
         rows.append(Quantity("start", "process start to first guest instruction", "s", spreads))
-    if memory:
+    if memory and measured.linux:
         overheads = {
-            vmm: [run.memory.overhead / MIB for run in runs if run.memory] for vmm, runs in measured.runs.items()
+            vmm: [run.memory.overhead / MIB for run in runs if run.memory] for vmm, runs in measured.linux.runs.items()
         }
         spreads = {vmm: Spread.of(values) for vmm, values in overheads.items()}
         rows.append(Quantity("memory", "peak resident, without guest RAM", "MiB", spreads))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bringup.conformance.perf.errors import PerfError
 
@@ -41,6 +42,7 @@ class Done:
 
 
 Marker = Ready | Start | End | Done
+M = TypeVar("M", Ready, Start, End, Done)
 
 
 def parse(line: bytes) -> Marker | None:
@@ -69,3 +71,12 @@ def parse(line: bytes) -> Marker | None:
         if word == "end" and (found := _END.fullmatch(rest)):
             return End(found[1], int(found[2]), int(found[3], 16), int(found[4]))
     raise PerfError(f"a marker that the guest program does not print: {text[:100]!r}")
+
+
+def due(who: str, marker: Marker | None, kind: type[M], name: str = "") -> M:
+    """The marker, which must be of this kind and, for a workload's, of this name; PerfError says what `who` printed
+    instead."""
+    if not isinstance(marker, kind) or getattr(marker, "name", "") != name:
+        wanted = f"{kind.__name__.lower()} {name}".strip()
+        raise PerfError(f"{who}: the marker {marker} arrived where {wanted!r} was due")
+    return marker

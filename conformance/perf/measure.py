@@ -7,13 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 from bringup.conformance.perf import markers, program
 from bringup.conformance.perf.errors import PerfError
 from bringup.conformance.perf.process import MIB, Line, Memory, Process, TurnsProcess
-
-M = TypeVar("M", markers.Ready, markers.Start, markers.End, markers.Done)
 
 RAM = 256 * MIB
 APPEND = "console=ttyS0"
@@ -39,6 +36,8 @@ class Vmm:
     start: Callable[[Boot], Process]
     exact: bool = False
     """Is a TSC tick of its guest one retired instruction?"""
+    accel: str | None = None
+    """As the harness asks for it; None: the VMM has no choice."""
 
 
 def bringup(accel: str = "vtx") -> Vmm:
@@ -52,7 +51,7 @@ def bringup(accel: str = "vtx") -> Vmm:
         ]
         return TurnsProcess("bringup", command, TIMEOUT)
 
-    return Vmm("bringup", f"version {version('bringup')}, --accel {accel}", start, exact=True)
+    return Vmm("bringup", f"version {version('bringup')}, --accel {accel}", start, exact=True, accel=accel)
 
 
 def qemu(counting: bool = False, program: str = "qemu-system-x86_64") -> Vmm:
@@ -96,6 +95,19 @@ class Run:
     memory: Memory | None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One row of one run: CPU seconds of the VMM, and guest instructions where they are counted."""
+
+    cpu: float
+    count: int | None = None
+
+    def since(self, begin: "Sample") -> "Sample":
+        """From there to here."""
+        counted = None if self.count is None or begin.count is None else self.count - begin.count
+        return Sample(self.cpu - begin.cpu, counted)
+
+
 Watch = Callable[[markers.Marker], None]
 """Told of every marker when it arrives."""
 
@@ -118,18 +130,17 @@ class _Markers:
                 return line, marker
         return None
 
-    def expect(self, kind: type[M], name: str = "") -> tuple[Line, M]:
+    def expect(self, kind: type[markers.M], name: str = "") -> tuple[Line, markers.M]:
         """The next one, which must be of this kind and, for a workload's, of this name."""
         due = f"{kind.__name__.lower()} {name}".strip()
         arrived = self.next()
         if arrived is None:
             raise PerfError(f"{self._ended()} before the marker {due!r}; it says: {self.process.complaint()}")
         line, marker = arrived
-        if not isinstance(marker, kind) or getattr(marker, "name", "") != name:
-            raise PerfError(f"{self.process.name}: the marker {marker} arrived where {due!r} was due")
+        found = markers.due(self.process.name, marker, kind, name)
         if self.watch:
-            self.watch(marker)
-        return line, marker
+            self.watch(found)
+        return line, found
 
     def end(self) -> None:
         """Follows the program to its end, which must be a good one and without another marker."""

@@ -1,4 +1,4 @@
-"""The guest programs: what they run, how they are built and how Linux gets them.
+"""The guest programs: what they run, how they are built and how Linux gets theirs.
 
 They are compiled by the machine's gcc with fixed flags and kept by content (source, flags and compiler) in the cache.
 """
@@ -22,12 +22,17 @@ INIT_FLAGS = (
     "-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-pie -no-pie -nostdlib -static "
     "-Wl,--build-id=none"
 )
+BOARD_FLAGS = (
+    "-m32 -std=gnu11 -O2 -march=i686 -mtune=generic -mgeneral-regs-only -ffreestanding -fno-stack-protector "
+    "-fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables -fcf-protection=none -fno-pie -no-pie "
+    "-nostdlib -static -Wl,--build-id=none,--oformat=binary,-T,board.ld"
+)
 FIRST_FLAGS = "-nostdlib -static -no-pie -Wl,--oformat=binary,--entry=0,-Ttext=0,--build-id=none"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One measured loop of guest/init.c; `units` of it are some 10^8 instructions, more where REP makes them cheap."""
+    """One measured loop of a guest program, and how often it is gone through."""
 
     name: str
     title: str
@@ -39,6 +44,7 @@ class Workload:
         return f"{self.name}:{self.units}"
 
 
+# Of guest/init.c: some 10^8 instructions each, more where REP makes them cheap.
 WORKLOADS = (
     Workload("crc", "CRC-32 by a table", 3_000),
     Workload("call", "call and return", 10_000),
@@ -59,17 +65,22 @@ def workload(name: str) -> Workload:
 
 def build_init() -> Path:
     """The program of all workloads, an executable that runs as /init and on the host alike."""
-    return _build("init.c", INIT_FLAGS)
+    return _build(["init.c"], INIT_FLAGS)
 
 
 def build_first() -> Path:
     """The kernel that says only that its first instruction runs."""
-    return _build("first.S", FIRST_FLAGS)
+    return _build(["first.S"], FIRST_FLAGS)
+
+
+def build_board() -> Path:
+    """The first sectors of a disk: a boot sector and the program that it starts."""
+    return _build(["boot_sector.S", "board.c"], BOARD_FLAGS)
 
 
 def _gcc(arguments: Sequence[str], doing: str) -> str:
     try:
-        done = subprocess.run(["gcc", *arguments], capture_output=True, text=True, errors="replace")
+        done = subprocess.run(["gcc", *arguments], capture_output=True, text=True, errors="replace", cwd=SOURCES)
     except FileNotFoundError:
         raise PerfError("gcc, which compiles the guest programs, is not installed") from None
     if done.returncode:
@@ -78,17 +89,23 @@ def _gcc(arguments: Sequence[str], doing: str) -> str:
     return done.stdout
 
 
-def _build(name: str, flags: str) -> Path:
-    source = SOURCES / name
-    content = [source.read_bytes(), flags.encode(), _gcc(["--version"], "to tell its version").encode()]
+def _build(names: Sequence[str], flags: str) -> Path:
+    """`names` are files of SOURCES; the last one gives the program its name."""
+    shared = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".ld"))
+    files = [SOURCES / name for name in names] + shared
+    content = [
+        *(path.read_bytes() for path in files),
+        flags.encode(),
+        _gcc(["--version"], "to tell its version").encode(),
+    ]
     key = hashlib.sha256(b"\0".join(content)).hexdigest()
-    path = cache_root() / "perf" / f"{source.stem}-{key[:32]}"
+    path = cache_root() / "perf" / f"{Path(names[-1]).stem}-{key[:32]}"
     if not path.exists():
-        with disk_errors(f"compiling {name}"):
+        with disk_errors(f"compiling {names[-1]}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                output = Path(folder) / name
-                _gcc([*flags.split(), "-o", str(output), str(source)], f"on {name}")
+                output = Path(folder).absolute() / names[-1]
+                _gcc([*flags.split(), "-o", str(output), *names], f"on {names[-1]}")
                 output.rename(path)  # in one step: another process sees all of it or nothing
     return path
 

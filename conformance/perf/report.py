@@ -22,7 +22,11 @@ _INTRODUCTION = """\
 `bringup perf --write` measures this and writes it here, all but the last section. Seconds are the VMM's CPU time, user
 and system. A ratio compares the two runs of a pair. Given are the median and, in brackets, the least and the greatest.
 An iteration of a REP counts as an instruction; *native* is the same program on the host's own processor. The first
-guest instruction is the kernel's, which on QEMU comes after its firmware's."""
+guest instruction is the kernel's, which on QEMU comes after its firmware's.
+
+Boot to init counts from the start of the VMM's process; SeaBIOS, OpenBSD and 9front count from their reset, by the
+VMM's process alone: what drives it is not among it. The disk is read by a program of our own behind SeaBIOS, 256
+sectors a command (READ DMA with its interrupt, READ SECTORS polled), and another moves 24 rows up and writes one."""
 
 # Linux, Documentation/arch/x86/boot.rst: the setup header's magic, and where its version string is.
 _HEADER_MAGIC, _HEADER_VERSION = 0x202, 0x20E
@@ -34,7 +38,8 @@ class Report:
 
     vmms: Sequence[Vmm]
     pairs: int
-    kernel: str
+    kernel: str | None
+    """Linux' version; None: there was none."""
     timed: Sequence[Timed]
     quantities: Sequence[Quantity]
     verdicts: Sequence[str]
@@ -61,9 +66,13 @@ class Report:
     def _conditions(self) -> str:
         date = datetime.now(UTC).date()
         runs = f"{self.pairs} pairs in alternating order" if len(self.vmms) == 2 else f"{self.pairs} runs"
+        fewer = [row for row in self.timed if row.runs < self.pairs]
+        if fewer:
+            runs += f", {fewer[0].runs} of {' and '.join(row.title for row in fewer)}"
         vmms = "; ".join(f"{vmm.name} is {vmm.title}" for vmm in self.vmms)
         load = f"load average {os.getloadavg()[1]:.1f}"
-        text = f"{date}, {host()}, {load}; {runs}; guest with {RAM // MIB} MiB, Linux {self.kernel}; {vmms}."
+        guest = f"guest with {RAM // MIB} MiB, Linux {self.kernel}; " if self.kernel else ""
+        text = f"{date}, {host()}, {load}; {runs}; {guest}{vmms}."
         return textwrap.fill(text, 120, break_on_hyphens=False)
 
     def _tables(self) -> list[list[list[str]]]:

@@ -36,6 +36,7 @@ TARGETS = (
     Target("call", "mips", 150, at_least=True),
     Target("movs", "ratio", 1, at_least=False),
     Target("x87", "ratio", 1, at_least=False),
+    Target("dma", "ratio", 2, at_least=False),
     Target("start", "value", 0.5, at_least=False),
     Target("memory", "value", 100, at_least=False),
 )

@@ -5,28 +5,13 @@
  * both modes: only byte registers, and a 16-bit port number. Then it powers off by ACPI's PM1a control register, and
  * halts where that is not at port 604h. */
 
-#define COM1 0x3f8
+#include "say.h"
+
 #define PM1A_CNT 0x604
 #define SLP_EN 0x2000
 
-.macro say text
-    .irpc char, \text
-    .byte 0xb0                  /* mov al, imm8, in every mode */
-    .ascii "\char"
-    out %al, (%dx)
-    .endr
-.endm
-
 .macro program
-    mov $COM1, %dx
-    mov $10, %al                /* ends what firmware printed */
-    out %al, (%dx)
-    say "@perf"
-    mov $32, %al
-    out %al, (%dx)
-    say "first"
-    mov $10, %al
-    out %al, (%dx)
+    say_first
     mov $PM1A_CNT, %dx
     mov $SLP_EN, %ax
     out %ax, (%dx)

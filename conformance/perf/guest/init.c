@@ -1,21 +1,8 @@
-/* The guest program of `bringup perf`: /init of a Linux guest, or an ordinary process on the host.
- *
- * Arguments are `workload:units`, run in the order given. Around each workload it prints marker lines that the
- * driver stamps with the VMM's CPU time as they arrive:
- *
- *     @perf ready
- *     @perf start crc units=3000
- *     @perf end crc units=3000 sum=00000000deadbeef ticks=00000000000098765432
- *     @perf done
- *
- * `sum` is a checksum of everything computed, equal on every processor that is right. `ticks` is the TSC's
- * advance over the workload: retired instructions on a machine in virtual time. No libc: the program has to be the
- * same everywhere, and nothing but the workload may run between two markers. */
-#include <stddef.h>
-#include <stdint.h>
+/* The guest program of `bringup perf` on Linux: /init of the guest, or an ordinary process on the host. What it is asked
+ * to run and what it prints is in markers.h. */
+#include "markers.h"
 
 #define NOINLINE __attribute__((noinline))
-#define SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 enum { SYS_WRITE = 1, SYS_IOCTL = 16, SYS_NANOSLEEP = 35, SYS_GETPID = 39, SYS_UMASK = 95, SYS_SYSLOG = 103 };
 enum { SYS_REBOOT = 169, SYS_EXIT_GROUP = 231 };
@@ -30,14 +17,6 @@ static inline long syscall3(long number, long a, long b, long c)
     return result;
 }
 
-static inline uint64_t rdtsc(void)
-{
-    uint32_t low, high;
-
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
-    return (uint64_t)high << 32 | low;
-}
-
 /* The compiler may call this for any large initializer. */
 void *memset(void *to, int value, size_t size)
 {
@@ -45,32 +24,6 @@ void *memset(void *to, int value, size_t size)
 
     __asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");
     return to;
-}
-
-/* ---- Text ---- */
-
-struct line {
-    char text[160];
-    size_t used;
-};
-
-static void put_string(struct line *line, const char *string)
-{
-    while (*string && line->used < sizeof(line->text))
-        line->text[line->used++] = *string++;
-}
-
-static void put_number(struct line *line, uint64_t value, unsigned base, unsigned digits)
-{
-    char text[20];
-    unsigned used = 0;
-
-    do {
-        text[used++] = "0123456789abcdef"[value % base];
-        value /= base;
-    } while (value || used < digits);
-    while (used && line->used < sizeof(line->text))
-        line->text[line->used++] = text[--used];
 }
 
 /* The driver has that long to look at the VMM, and a machine that its driver runs in turns ends its turn here. */
@@ -102,15 +55,9 @@ static void print(struct line *line)
     idle(20);
 }
 
-static int same(const char *a, const char *b)
-{
-    while (*a && *a == *b)
-        a++, b++;
-    return *a == *b;
-}
-
 /* ---- Data ---- */
 
+static const uint64_t RANDOM_SEED = 0x2545f4914f6cdd1d;
 static uint64_t random_state;
 
 /* xorshift64 (Marsaglia 2003). */
@@ -120,12 +67,6 @@ static uint64_t random64(void)
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
     return random_state;
-}
-
-static inline uint64_t mix(uint64_t sum, uint64_t value)
-{
-    sum = (sum ^ value) * 0x9e3779b97f4a7c15;
-    return sum ^ sum >> 29;
 }
 
 static void fill(void *to, size_t size)
@@ -331,11 +272,7 @@ static void nothing(void)
 {
 }
 
-static const struct workload {
-    const char *name;
-    void (*prepare)(void);
-    uint64_t (*run)(uint64_t units);
-} workloads[] = {
+static const struct workload workloads[] = {
     {"crc", crc_prepare, crc},
     {"call", nothing, call},
     {"movs", movs_prepare, movs},
@@ -343,61 +280,6 @@ static const struct workload {
     {"x87", x87_prepare, x87},
     {"syscall", nothing, system_call},
 };
-
-static void measure(const struct workload *workload, uint64_t units, struct line *line)
-{
-    uint64_t begin, ticks, sum;
-
-    random_state = 0x2545f4914f6cdd1d;
-    workload->prepare();
-
-    put_string(line, "@perf start ");
-    put_string(line, workload->name);
-    put_string(line, " units=");
-    put_number(line, units, 10, 1);
-    print(line);
-
-    begin = rdtsc();
-    sum = workload->run(units);
-    ticks = rdtsc() - begin;
-
-    put_string(line, "@perf end ");
-    put_string(line, workload->name);
-    put_string(line, " units=");
-    put_number(line, units, 10, 1);
-    put_string(line, " sum=");
-    put_number(line, sum, 16, 16);
-    put_string(line, " ticks="); /* of fixed width: no instruction more on a slower machine */
-    put_number(line, ticks, 10, 20);
-    print(line);
-}
-
-/* One `workload:units` argument; 0 when it is not one. */
-static int run_argument(char *argument, struct line *line)
-{
-    char *at = argument;
-    uint64_t units = 0;
-
-    while (*at && *at != ':')
-        at++;
-    if (!*at)
-        return 0;
-    *at++ = 0;
-    if (!*at)
-        return 0;
-    for (; *at; at++) {
-        if (*at < '0' || *at > '9' || units > UINT64_MAX / 16)
-            return 0;
-        units = units * 10 + (uint64_t)(*at - '0');
-    }
-    for (size_t i = 0; i < SIZE(workloads); i++) {
-        if (same(argument, workloads[i].name)) {
-            measure(&workloads[i], units, line);
-            return 1;
-        }
-    }
-    return 0;
-}
 
 __attribute__((noreturn, used)) static void program(long *stack)
 {
@@ -411,12 +293,8 @@ __attribute__((noreturn, used)) static void program(long *stack)
     put_string(&line, init ? "\n@perf ready" : "@perf ready");
     print(&line);
     for (long i = 1; i < count && !status; i++) {
-        if (!run_argument(arguments[i], &line)) {
-            put_string(&line, "@perf error not a workload: ");
-            put_string(&line, arguments[i]);
-            print(&line);
-            status = 1;
-        }
+        random_state = RANDOM_SEED;
+        status = !run_argument(arguments[i], workloads, SIZE(workloads), &line);
     }
     if (!status) {
         put_string(&line, "@perf done");

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bringup.conformance.perf.errors import PerfError
-from bringup.conformance.perf.markers import Done, End, Marker, Ready, Start, parse
+from bringup.conformance.perf.markers import Done, End, Marker, Ready, Start, due, parse
 
 END = b"@perf end crc units=7 sum=000000005f55731a ticks=00000000000098388468"
 
@@ -66,3 +66,13 @@ def test_any_line_is_a_marker_or_none_or_an_error_of_one_line(line: bytes) -> No
         parse(line)
     except PerfError as error:
         assert len(str(error).splitlines()) == 1
+
+
+def test_a_marker_that_is_due() -> None:
+    end = End("crc", 7, 5, 1)
+    assert due("qemu", end, End, "crc") == end
+    assert due("qemu", Ready(), Ready) == Ready()
+    with pytest.raises(PerfError, match=r"^qemu: the marker End\(name='crc'.* arrived where 'end pio' was due$"):
+        due("qemu", end, End, "pio")
+    with pytest.raises(PerfError, match=r"^qemu: the marker Ready\(\) arrived where 'done' was due$"):
+        due("qemu", Ready(), Done)

@@ -29,6 +29,20 @@ def test_what_is_built_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(list(cache.iterdir())) == 2
 
 
+def test_a_header_that_changes_makes_another_program(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = program.build_board()
+    sources = tmp_path / "guest"
+    shutil.copytree(program.SOURCES, sources)
+    with (sources / "markers.h").open("a") as file:
+        file.write("/* another */\n")
+    monkeypatch.setattr(program, "SOURCES", sources)
+    second = program.build_board()
+    assert first != second
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PerfError, match=r"gcc.*is not installed"):

@@ -31,6 +31,7 @@ REPORT = Report(
             3500.4,
             {"bringup": Spread(0.5, 0.4, 0.6), "qemu": Spread(0.06, 0.06, 0.07)},
             Spread(8.25, 7, 12.5),
+            9,
         )
     ],
     quantities=[Quantity("memory", "memory", "MiB", {"bringup": Spread(50, 50, 50), "qemu": Spread(92, 91, 93)})],
@@ -53,6 +54,11 @@ def test_one_vmm_has_no_ratio_column() -> None:
     text = replace(REPORT, vmms=[THEIRS]).text()
     assert "9 runs" in text
     assert "bringup" not in text
+
+
+def test_rows_of_fewer_pairs_are_named_and_no_linux_is_claimed() -> None:
+    text = replace(REPORT, timed=[replace(REPORT.timed[0], runs=5)], kernel=None).text().replace("\n", " ")
+    assert "9 pairs in alternating order, 5 of CRC-32; bringup is" in text
 
 
 def test_page_keeps_its_notes(tmp_path: Path) -> None:
