@@ -17,123 +17,35 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import msgspec
 
-from bringup.guests.definition import ANY, SYNTHETIC, Guest, MissedRung, Rung
+from bringup.guests.definition import ANY, Guest, Rung
 from bringup.harness import bundle
 from bringup.harness.climb import FAULTS, POWER_OFF, Climb, Fell, OnRung, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
-from bringup.harness.errors import HarnessError
+from bringup.harness.expected import expected_failure, labels
 from bringup.harness.hold import hold
-from bringup.harness.limits import SECOND, Moment, Time, host_now
-from bringup.harness.machine.command import lacks
+from bringup.harness.limits import SECOND, Moment, host_now
 from bringup.harness.machine.ending import KILLED, RefusedError
 from bringup.harness.machine.machine import Machine, start
-from bringup.harness.machine.settings import DriveSettings, Settings
 from bringup.harness.media import bootable
-from bringup.harness.media.resolve import Media, MediaError, MediaMissing, Medium
+from bringup.harness.media.resolve import Media, MediaError, MediaMissing
 from bringup.harness.outcome import Blame, Outcome, Verdict, VmmFailure, fault
-from bringup.harness.records.schema import (
-    HOST_CLOCK,
-    End,
-    MachineStarted,
-    MediumUsed,
-    Note,
-    Position,
-    RungReached,
-    Start,
-    VmmUsed,
-)
+from bringup.harness.prepare import Overrides, Unsupported, check_supported, firmware_of, machine_settings
+from bringup.harness.records.schema import End, MachineStarted, MediumUsed, Note, Position, RungReached, Start, VmmUsed
 from bringup.harness.session import Session
+from bringup.harness.shared import Left, Shared
 from bringup.harness.vmms.loader import LoadedVmm
 
 PASSED = Verdict(Outcome.PASSED, Blame.NOBODY, "")
 UNFINISHED = Verdict(Outcome.UNFINISHED, Blame.NOBODY, "not ended")
 INTERRUPTED = Verdict(Outcome.UNFINISHED, Blame.NOBODY, "interrupted")
 Kind = Literal["boot", "test", "behaviour"]
-UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-class Unsupported(HarnessError):
-    """The VMM does not offer what the guest needs: a reason to skip it."""
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """What a user changes about a guest's machine; None: as the guest's file has it."""
-
-    cpus: int | None = None
-    memory: int | None = None
-    """Bytes."""
-    cpu: str | None = None
-    accel: str | None = None
-    append: str | None = None
-    """Added to the guest's own command line."""
-    media: Mapping[str, Path] | None = None
-    """Files in place of media, by role."""
-    rtc: str | None = None
-    no_reboot: bool = True
-    debug_exit: bool = False
-
-    @property
-    def changes_machine(self) -> bool:
-        """Is anything but its media another than the guest's own?"""
-        return any(value is not None for value in (self.cpus, self.memory, self.cpu, self.accel, self.append, self.rtc))
-
-    def options(self) -> list[str]:
-        """As options of `bringup boot`."""
-        values = {"cpus": self.cpus, "memory": self.memory and f"{self.memory >> 20}M", "cpu": self.cpu}
-        values |= {"accel": self.accel, "append": self.append, "rtc": self.rtc}
-        given = [f"--{name}={value}" for name, value in values.items() if value is not None]
-        return given + [f"--media={role}={path.absolute()}" for role, path in (self.media or {}).items()]
-
-
-def size(text: str) -> int:
-    """Bytes of a size as guests' files have it: `256M`."""
-    return int(text[:-1]) * UNITS[text[-1]]
-
-
-@dataclass
-class _Left:
-    """A machine that an attempt has left running."""
-
-    machine: Machine
-    consoles: dict[str, Console]
-    place: ExitStack
-    """Its place on this host."""
-    started: MachineStarted
-
-
-class Shared:
-    """A machine that attempts use one after the other, each taking what the one before left: see `Attempt.arrive`.
-
-    A machine whose guest died, or on which an attempt failed, is not left to anybody.
-    """
-
-    def __init__(self) -> None:
-        self._left: _Left | None = None
-
-    def take(self) -> _Left | None:
-        """The machine, whose end is now the taker's to see to."""
-        left, self._left = self._left, None
-        return left
-
-    def leave(self, left: _Left) -> None:
-        """For the next one."""
-        self._left = left
-
-    def close(self) -> None:
-        """Ends the machine, if there is one."""
-        if left := self.take():
-            with left.place:
-                left.machine.close()
 
 
 class Attempt:
@@ -449,7 +361,7 @@ class Attempt:
         if self._shared is None or machine is None or started is None or self.verdict.outcome is not Outcome.PASSED:
             return
         if machine.ending is None and machine.fatality is None:
-            self._shared.leave(_Left(machine, self.consoles, self._stack.pop_all(), started))
+            self._shared.leave(Left(machine, self.consoles, self._stack.pop_all(), started))
             self._left = True
 
     def _hold(self) -> None:
@@ -516,82 +428,6 @@ class Attempt:
             "bundle": os.fspath(self.bundle) if self.bundle else None,
             "repeat": self.repeat,
         }
-
-
-def labels(guest: Guest, vmm: LoadedVmm) -> tuple[str, ...]:
-    """What keeps a pass of this guest on this VMM from being a green one."""
-    host_clock = vmm.definition.capabilities.time is Time.HOST
-    return (*((HOST_CLOCK,) if host_clock else ()), *sorted(guest.marks & {SYNTHETIC}))
-
-
-def firmware_of(guest: Guest, vmm: LoadedVmm, media: Media) -> dict[str, Medium]:
-    """The VMM's own media, where the guest is one that a firmware starts. Raises MediaMissing, MediaError."""
-    return media.firmware(vmm) if guest.definition.machine.kernel is None else {}
-
-
-def machine_settings(
-    guest: Guest,
-    media: Mapping[str, Medium],
-    changed: Overrides,
-    seed: int | None,
-    firmware: Mapping[str, Medium] | None = None,
-) -> Settings:
-    """The machine that the guest is started on; `firmware` is the VMM's own media."""
-    wanted = guest.definition.machine
-    modules = (module.partition(" ") for module in wanted.modules)
-    return Settings(
-        memory=size(wanted.memory) if changed.memory is None else changed.memory,
-        cpus=wanted.cpus if changed.cpus is None else changed.cpus,
-        cpu=changed.cpu or wanted.cpu,
-        accel=changed.accel,
-        kernel=media[wanted.kernel].path if wanted.kernel else None,
-        initrd=media[wanted.initrd].path if wanted.initrd else None,
-        modules=tuple((media[role].path, arguments) for role, _, arguments in modules),
-        append=" ".join(filter(None, (wanted.append, changed.append))),
-        drives=tuple(
-            DriveSettings(drive.kind, media[drive.media].path, index, drive.format)
-            for drive, index in zip(wanted.drives, wanted.places(), strict=True)
-        ),
-        boot_order=wanted.starts_from if wanted.kernel is None else (),
-        firmware=tuple((name, one.path) for name, one in (firmware or {}).items()),
-        nic=wanted.nic,
-        bios_serial=wanted.bios_serial,
-        seed=seed,
-        rtc=changed.rtc,
-        no_reboot=changed.no_reboot,
-        debug_exit=changed.debug_exit,
-        channels=tuple(dict.fromkeys(about.channel for about in guest.definition.console.values())),
-    )
-
-
-def check_supported(guest: Guest, vmm: LoadedVmm, settings: Settings) -> None:
-    """Unsupported, with the reason, when the VMM cannot run here or does not offer what the guest needs."""
-    if (absent := vmm.missing()) is not None:
-        raise Unsupported(f"{vmm.name} needs {absent}")
-    offered, missing = vmm.definition.capabilities, lacks(vmm.definition, settings)
-    if guest.definition.architecture.value not in offered.architectures:
-        missing.append(f"{guest.definition.architecture.value} guests")
-    if guest.definition.machine.boot not in offered.boot:
-        missing.append(f"boot by {guest.definition.machine.boot}")
-    if missing:
-        raise Unsupported(f"{vmm.name} does not offer {missing[0]}")
-
-
-def expected_failure(guest: Guest, vmm: LoadedVmm, way: Climb | None = None) -> MissedRung | None:
-    """The expected failure that holds today for this guest on this VMM, by the file of either; with `way`, only one
-    that this climb is."""
-    known: list[MissedRung] = [
-        failure
-        for failure in guest.definition.expected_failure
-        if any(fnmatchcase(name, failure.vmm) for name in vmm.names)
-    ]
-    known += [failure for failure in vmm.definition.expected_failure if fnmatchcase(guest.name, failure.guest)]
-    today = datetime.now(UTC).date()
-    missed = None if way is None or way.complete else way.rungs[len(way.reached)].id
-    for failure in known:
-        if today <= failure.until and (way is None or failure.rung == missed):
-            return failure
-    return None
 
 
 def describe(attempt: Attempt) -> str:

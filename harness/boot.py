@@ -26,7 +26,7 @@ from bringup.harness.arguments import (
     vmm_argument,
 )
 from bringup.harness.attached import attach, attach_line
-from bringup.harness.attempt import Attempt, Overrides, describe
+from bringup.harness.attempt import Attempt, describe
 from bringup.harness.climb import Fell, rungs_until
 from bringup.harness.console.strip import ScreenView
 from bringup.harness.display import Display, shown
@@ -34,6 +34,7 @@ from bringup.harness.errors import HarnessError
 from bringup.harness.machine.settings import SCREEN
 from bringup.harness.media import options as media_options
 from bringup.harness.outcome import Blame, Outcome
+from bringup.harness.prepare import Overrides
 from bringup.harness.session import OUTPUT, Session, create_run
 
 NOT_REACHED, USAGE, NOT_TRIED = 1, 2, 3

@@ -7,8 +7,9 @@ import hashlib
 import pytest
 
 from bringup.guests.definition import Limit
-from bringup.harness.attempt import Attempt, Overrides
+from bringup.harness.attempt import Attempt
 from bringup.harness.console.deaths import GuestDied
+from bringup.harness.prepare import Overrides
 
 NUMBERS = "".join(f"{number}\n" for number in range(1, 10001))
 FORKS = 200

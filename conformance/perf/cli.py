@@ -10,8 +10,8 @@ from pathlib import Path
 from bringup.conformance.perf import board, figures, machines, measure, program, record, report, suite, targets
 from bringup.conformance.perf.errors import PerfError
 from bringup.guests.loader import load
-from bringup.harness.attempt import Unsupported
 from bringup.harness.media.resolve import Media, MediaMissing
+from bringup.harness.prepare import Unsupported
 
 PAIRS = 9
 PAGE = Path("docs/performance.md")

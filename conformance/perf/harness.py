@@ -22,7 +22,6 @@ from rich.table import Table
 
 from bringup.guests.definition import Limit
 from bringup.guests.loader import load as load_guest
-from bringup.harness.attempt import Overrides, machine_settings
 from bringup.harness.climb import Climb, climb
 from bringup.harness.console.turns import TurnsClient
 from bringup.harness.limits import Scale, Time
@@ -30,6 +29,7 @@ from bringup.harness.machine.kept import Kept
 from bringup.harness.machine.machine import start
 from bringup.harness.machine.settings import MIB, Settings
 from bringup.harness.media.resolve import Media
+from bringup.harness.prepare import Overrides, machine_settings
 from bringup.harness.vmms.definition import Capabilities, Channel, Transport, Vmm
 from bringup.harness.vmms.loader import LoadedVmm, load
 from bringup.harness.vmms.probe import SmallProbe

@@ -11,13 +11,13 @@ from bringup.conformance.perf.errors import PerfError
 from bringup.conformance.perf.measure import Sample, Vmm
 from bringup.guests.definition import Limit
 from bringup.guests.loader import load as load_guest
-from bringup.harness.attempt import Overrides, check_supported, firmware_of, machine_settings
 from bringup.harness.climb import FAULTS, Climb, Fell, climb, rungs_until, verdict_of
 from bringup.harness.console.console import Console
 from bringup.harness.limits import Scale
 from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import Settings
 from bringup.harness.media.resolve import Media
+from bringup.harness.prepare import Overrides, check_supported, firmware_of, machine_settings
 from bringup.harness.vmms.loader import load as load_vmm
 
 PATIENCE = Scale(4.0)

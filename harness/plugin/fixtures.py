@@ -9,7 +9,8 @@ import pytest
 
 if TYPE_CHECKING:
     from bringup.guests.definition import Guest
-    from bringup.harness.attempt import Attempt, Overrides
+    from bringup.harness.attempt import Attempt
+    from bringup.harness.prepare import Overrides
     from bringup.harness.session import Session
     from bringup.harness.vmms.loader import LoadedVmm
 
@@ -31,7 +32,7 @@ def vmm(request: pytest.FixtureRequest) -> LoadedVmm:
 @pytest.fixture
 def overrides() -> Overrides:
     """What differs from the machine in the guest's file: nothing. Tests override this fixture."""
-    from bringup.harness.attempt import Overrides
+    from bringup.harness.prepare import Overrides
 
     return Overrides()
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from bringup.harness.attempt import Attempt, Unsupported, describe, expected_failure
+from bringup.harness.attempt import Attempt, describe
 from bringup.harness.bundle import rendered
 from bringup.harness.climb import FAULTS, Fell
 from bringup.harness.errors import HarnessError
+from bringup.harness.expected import expected_failure
 from bringup.harness.machine.ending import MachineError
 from bringup.harness.media.resolve import MediaError, MediaMissing
 from bringup.harness.outcome import Blame
 from bringup.harness.plugin import options
+from bringup.harness.prepare import Unsupported
 from bringup.harness.vmms.loader import LoadedVmm
 
 OURS = Path(__file__).parents[2]

@@ -17,8 +17,8 @@ from bringup.harness.plugin.signals import Signals
 from bringup.harness.session import Session, begin_run, new_run_id
 
 if TYPE_CHECKING:
-    from bringup.harness.attempt import Shared
     from bringup.harness.schedule.tokens import Capacity
+    from bringup.harness.shared import Shared
 
 PLACES = "places"
 """Folder in the run's, of harness/schedule/tokens.py."""
@@ -93,7 +93,7 @@ class PluginRun:
     @cached_property
     def shared(self) -> Shared:
         """The machine that tests of a class use one after the other."""
-        from bringup.harness.attempt import Shared
+        from bringup.harness.shared import Shared
 
         return Shared()
 

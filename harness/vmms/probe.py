@@ -13,11 +13,11 @@ from pathlib import Path
 from bringup.guests.definition import Console as ConsoleDefinition
 from bringup.guests.definition import Guest, Limit, Typing
 from bringup.guests.loader import load
-from bringup.harness.attempt import Overrides, machine_settings
 from bringup.harness.console.console import Console
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.settings import MIB, Settings
 from bringup.harness.media.resolve import Media
+from bringup.harness.prepare import Overrides, machine_settings
 
 DEBUG_PORT, DEBUG_EXIT_PORT = 0xE9, 0xF4
 READY = Limit(guest=60.0)
