@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.handler(options))
     except HarnessError as error:
-        print(f"bringup: {error}", file=sys.stderr)
+        line = "".join(char if char.isprintable() else "?" for char in str(error))  # a file's name may be anything
+        print(f"bringup: {line}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere

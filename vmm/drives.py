@@ -24,6 +24,7 @@ class Drives:
         self._drives = drives
         self._handle: Any = None
         try:
+            _check_sharing(drives, write)
             for drive in drives:
                 if drive.path is not None:
                     self._media[drive.number] = open_medium(
@@ -112,6 +113,20 @@ class Drives:
         media, self._media = self._media, {}
         for medium in media.values():
             medium.close()
+
+
+def _check_sharing(drives: Sequence[Drive], write: bool) -> None:
+    """A file that one drive writes is in no other."""
+    written: dict[tuple[int, int], bool] = {}
+    for drive in drives:
+        if drive.path is None or not drive.path.exists():  # the opening says it
+            continue
+        status = drive.path.stat()
+        file = status.st_dev, status.st_ino
+        writes = write and not drive.read_only and drive.kind is not Kind.CDROM
+        if file in written and (writes or written[file]):
+            raise StorageError(drive.path, "is in two drives: with --write a file can be in one only")
+        written[file] = writes
 
 
 # enum storage_error

@@ -15,7 +15,7 @@ from .boot import BootError, Image, boot_order, fw_cfg, map_file, protocol
 from .inspect import exits
 from .loop import Ending, Poller, Runner, Status, Watch
 from .machine import UARTS, Machine, MachineError
-from .spec import Accel, Clock, Drive, MachineSpec, SpecError
+from .spec import FIRMWARE_MAXIMUM, KIB, Accel, Clock, Drive, MachineSpec, SpecError
 from .storage import Kind, StorageError
 from .terminal import Pty, RawMode, Stdio, TerminalError, UnixLine, print_error
 
@@ -197,7 +197,7 @@ def _spec(args: argparse.Namespace) -> MachineSpec:
         seed=args.seed,
         rtc=args.rtc,
         debug_exit=args.debug_exit,
-        firmware=bytes(map_file(args.bios, "firmware")) if args.bios else b"",
+        firmware=_rom(args.bios, "firmware", 64 * KIB) if args.bios else b"",
         items=tuple(fw_cfg.items(_firmware(args))) if args.bios else (),
         drives=spec.place_drives(args.drives),
         nic=args.nic,
@@ -219,9 +219,17 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
 
 
 def _firmware(args: argparse.Namespace) -> fw_cfg.Firmware:
-    roms = [(fw_cfg.VGA_ROM, bytes(map_file(args.vgabios, "VGA BIOS")))] if args.vgabios else []
+    roms = [(fw_cfg.VGA_ROM, _rom(args.vgabios, "VGA BIOS"))] if args.vgabios else []
     order = boot_order.paths(args.boot, spec.place_drives(args.drives))
     return fw_cfg.Firmware(args.memory, args.cpus, roms, order, serial=args.bios_serial)
+
+
+def _rom(path: Path, what: str, unit: int = 1) -> bytes:
+    data = map_file(path, what)
+    if len(data) % unit or len(data) > FIRMWARE_MAXIMUM:
+        multiple = f"a multiple of {unit // KIB}K, " if unit > 1 else ""
+        raise SpecError(f"the {what} {path} has {len(data)} bytes: it must be {multiple}at most 16M")
+    return bytes(data)
 
 
 def _image(args: argparse.Namespace, machine_spec: MachineSpec) -> Image | None:
@@ -253,7 +261,7 @@ def _run(args: argparse.Namespace) -> int:
         machine = stack.enter_context(Machine(machine_spec, complain=print_error))
         runner = Runner(
             machine,
-            lambda: machine.load(image) if image else None,
+            lambda: machine.load(image.checked()) if image else None,
             Poller(),
             budget=args.budget_instructions,
             no_reboot=args.no_reboot,

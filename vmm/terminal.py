@@ -432,4 +432,5 @@ def print_error(text: str) -> None:
     if sys.stderr is None:  # closed before we started
         return
     with suppress(OSError):
-        print(f"bringup: {text}", file=sys.stderr, flush=True)
+        line = "".join(char if char.isprintable() else "?" for char in text)  # a file's name may be anything
+        print(f"bringup: {line}", file=sys.stderr, flush=True)

@@ -91,7 +91,11 @@ def _write(path: Path, text: str, force: bool) -> Path:
         Path(file.name).replace(path)
     except OSError as error:
         raise HarnessError(f"{path}: {error.strerror}") from None
-    loader.load_file(path)  # what is written must be what is read
+    try:
+        loader.load_file(path)  # what is written must be what is read
+    except loader.GuestError as error:
+        path.unlink()
+        raise HarnessError(str(error)) from None
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bringup.guests.definition import Architecture
 from bringup.harness.errors import HarnessError
-from bringup.vmm.storage import Emulation, Medium, StorageError, probe, read_catalog, read_volume
+from bringup.vmm.storage import Emulation, Kind, Medium, StorageError, open_medium, probe, read_catalog, read_volume
 from bringup.vmm.storage.image import FLOPPY_KIB
 from bringup.vmm.storage.iso9660 import is_iso9660
 from bringup.vmm.storage.qcow2 import Qcow2Image
@@ -51,6 +51,9 @@ class Start(Enum):
     DISK = "disk"
 
 
+_KINDS = {Start.CDROM: Kind.CDROM, Start.FLOPPY: Kind.FLOPPY, Start.DISK: Kind.DISK}
+
+
 @dataclass(frozen=True)
 class Identified:
     """An image, and what is known of it."""
@@ -76,9 +79,12 @@ def identify(path: Path) -> Identified:
         format = probe(path)
         medium: Medium = Qcow2Image(path) if format == "qcow2" else RawImage(path)
         try:
-            return _look(path, medium, format)
+            found = _look(path, medium, format)
         finally:
             medium.close()
+        if found.start in _KINDS:  # what a drive would refuse, in its words
+            open_medium(path, _KINDS[found.start], format=format, read_only=True).close()
+        return found
     except StorageError as error:
         raise IdentifyError(str(error)) from None
     except OSError as error:
@@ -88,6 +94,8 @@ def identify(path: Path) -> Identified:
 def _look(path: Path, medium: Medium, format: str) -> Identified:
     head = piece(medium, 0, _MULTIBOOT_SEARCH)
     if format == "raw" and (kernel := _kernel(head, partial(piece, medium, 0, KERNEL_MOST))) is not None:
+        if kernel.start is Start.LINUX and medium.size < (needed := _linux_bytes(head)):
+            raise IdentifyError(f"{path}: truncated: {medium.size} bytes of {needed} that its header states")
         return kernel
     if is_iso9660(medium):
         return _cdrom(path, medium)
@@ -154,6 +162,12 @@ def _linux(head: bytes) -> Identified:
     signs = Signs(started=(b"Memtest86+" if memtest else b"Linux version ",))
     architecture = Architecture.X86_64 if wide else Architecture.I386
     return _concluded(Start.LINUX, facts, signs, architecture=architecture)
+
+
+def _linux_bytes(head: bytes) -> int:
+    """Of the whole file: setup and protected-mode code."""
+    setup, code = head[0x1F1] or 4, struct.unpack_from("<I", head, 0x1F4)[0]
+    return int((setup + 1) * SECTOR + code * 16)
 
 
 # ---- media ----

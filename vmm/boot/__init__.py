@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from ..machine import Registers
 from ..spec import GIB
@@ -44,6 +45,20 @@ class Image:
         self.chunks.append((gpa, data))
         return gpa + len(data)
 
+    def checked(self) -> Self:
+        """The same; BootError when one of its files has shrunk since, of which the kernel would end this process."""
+        for _, data in self.chunks:
+            file = data.obj if isinstance(data, memoryview) else None
+            if isinstance(file, MappedFile) and file.size() < len(file):
+                raise BootError(f"{file.path} has shrunk from {len(file)} bytes to {file.size()}")
+        return self
+
+
+class MappedFile(mmap.mmap):
+    """A file's bytes in memory, read only."""
+
+    path: Path
+
 
 def map_file(path: Path, what: str) -> memoryview:
     """The file's bytes, mapped: an initrd of a gigabyte costs nothing until it is copied."""
@@ -51,7 +66,9 @@ def map_file(path: Path, what: str) -> memoryview:
         if path.exists() and not (path.is_file() or path.is_dir()):  # opening a FIFO would wait
             raise BrokenError(f"the {what} {path} is not a file")
         with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            mapped = MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.path = path
+            return memoryview(mapped)
     except ValueError:
         raise BrokenError(f"the {what} {path} is empty") from None
     except OSError as error:

@@ -112,12 +112,30 @@ def _is_boot_sector(head: bytes) -> bool:
     return len(head) >= SECTOR and head[510:512] == b"\x55\xaa"
 
 
+def _check_fat(medium: Medium, path: Path) -> None:
+    """A medium that is one FAT file system must have all of its sectors (BIOS parameter block)."""
+    head = read_bytes(medium, 0, SECTOR)
+    size, per_cluster, _, fats, _, small, media, _ = struct.unpack_from("<HBHBHHBH", head, 11)
+    sectors = small or struct.unpack_from("<I", head, 32)[0]
+    is_fat = (
+        head[0] in (0xEB, 0xE9)
+        and size in (512, 1024, 2048, 4096)
+        and per_cluster.bit_count() == 1
+        and fats in (1, 2)
+        and media >= 0xF0
+    )
+    if is_fat and sectors * size > medium.size:
+        text = f"truncated: the FAT file system has {sectors * size} bytes, the image {medium.size}"
+        raise StorageError(path, text, 19 if small else 32)
+
+
 def _check_floppy(medium: Medium, path: Path) -> None:
     if is_iso9660(medium):
         raise StorageError(path, "is a CD image (ISO 9660), and not a floppy: --cdrom")
     if medium.size % 1024 or medium.size >> 10 not in FLOPPY_KIB:
         known = ", ".join(FLOPPY_KIB.values())
         raise StorageError(path, f"{medium.size} bytes are no floppy; truncated? There are {known}")
+    _check_fat(medium, path)
 
 
 def _check_cdrom(medium: Medium, path: Path) -> None:
@@ -141,7 +159,8 @@ def _check_disk(medium: Medium, path: Path) -> None:
         return
     table = [struct.unpack_from("<B3xB3xII", head, 0x1BE + 16 * index) for index in range(4)]
     if any(active not in (0, 0x80) for active, *_ in table):
-        return  # the boot sector of a file system, or none
+        _check_fat(medium, path)  # the boot sector of a file system, or none
+        return
     for number, (_, kind, first, count) in enumerate(table, 1):
         if kind not in (0, _PROTECTIVE) and (first + count) * SECTOR > medium.size:
             raise StorageError(

@@ -80,8 +80,8 @@ class Qcow2Image:
         needed = -(-size // (self._cluster * self._entries))
         if l1_size < needed:
             raise self._fail(f"the first table has {l1_size} entries, the disk needs {needed}", 36)
-        if needed * 8 > _L1_MOST:
-            raise self._fail(f"a first table of {needed} entries is too large", 36)
+        if l1_size * 8 > _L1_MOST:
+            raise self._fail(f"a first table of {l1_size} entries is too large", 36)
         self._l1_size = needed
 
     def _check_features(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import struct
@@ -52,6 +53,17 @@ def kernel(tmp_path: Path) -> Path:
     path = tmp_path / "bzImage"
     path.write_bytes(bzimage())
     return path
+
+
+def test_a_file_that_shrinks_before_a_reset_is_an_error(kernel: Path, tmp_path: Path) -> None:
+    """It is mapped: a read beyond its end would be a signal."""
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(bytes(100_000))
+    image = LinuxBoot(kernel, initrd, "").image(64 * MIB)
+    assert image.checked() is image
+    os.truncate(initrd, 4096)
+    with pytest.raises(BootError, match=f"^{initrd} has shrunk from 100000 bytes to 4096$"):
+        image.checked()
 
 
 def at(image: Image, gpa: int, size: int) -> bytes:

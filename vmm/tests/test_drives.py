@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -116,6 +117,18 @@ def test_boot_order() -> None:
         (["--write", "--drive", "file=disk.qcow2"], "a qcow2 image is never written"),
         (["--drive", "file=short.qcow2"], "short.qcow2, offset 0x28: the first table at 0x1000 lies outside"),
         (["--boot", "order=q"], "argument --boot: 'order=q'"),
+        (["--write", "--floppy", "floppy.img", "--floppy", "link.img"], "link.img: is in two drives: with --write"),
+        (
+            ["--write", "--floppy", "floppy.img", "--drive", "file=floppy.img,readonly=on"],
+            "floppy.img: is in two drives",
+        ),
+        (["--drive", "file=a\nb\x1b[2J"], "bringup: a?b?[2J: no such file or directory"),
+        (
+            ["--bios", "floppy.img"],
+            "the firmware floppy.img has 1474560 bytes: it must be a multiple of 64K, at most 16M",
+        ),
+        (["--vgabios", "big"], "the VGA BIOS big has 17825792 bytes: it must be at most 16M"),
+        (["--bios", "big"], "the firmware big has 17825792 bytes: it must be a multiple of 64K, at most 16M"),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(tmp_path: Path, options: list[str], complaint: str) -> None:
@@ -125,6 +138,9 @@ def test_usage_errors_are_one_line_and_status_2(tmp_path: Path, options: list[st
     (tmp_path / "disk.qcow2").write_bytes(builder.build())
     (tmp_path / "short.qcow2").write_bytes(builder.build()[: builder.cluster])
     (tmp_path / "bios").write_bytes(b"\xf4" * 0x10000)
+    (tmp_path / "link.img").hardlink_to(tmp_path / "floppy.img")
+    (tmp_path / "big").touch()
+    os.truncate(tmp_path / "big", 17 << 20)
     command = [sys.executable, "-m", "bringup.vmm.run", "--bios", "bios", *options]
     done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and not done.stdout
@@ -167,6 +183,16 @@ def test_a_protected_medium_and_a_file_that_shrinks(tmp_path: Path) -> None:
         assert drives.transfer(0, 4096, memoryview(bytearray(512)), False) == 3
     assert len(complaints) == 2 and complaints[1] == f"{path}, offset 0x1000: the file ends here"
     drives.close()
+
+
+def test_a_file_in_two_drives(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    pair = [Drive(Kind.DISK, path, 0), Drive(Kind.DISK, path, 1)]
+    Drives(pair, False, print).close()
+    Drives([Drive(Kind.DISK, path, number, None, True) for number in range(2)], True, print).close()
+    with pytest.raises(StorageError, match="is in two drives"):
+        Drives(pair, True, print)
 
 
 def test_nothing_is_left_open_when_one_is_wrong(tmp_path: Path) -> None:

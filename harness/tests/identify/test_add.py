@@ -115,6 +115,15 @@ def test_wrong_usage(
     assert re.search(message, error), error
 
 
+def test_a_name_that_no_guest_can_have_leaves_no_file(
+    tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert add(tmp_path, images.fat(1440), name="two\nlines.img") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "two-lines.toml:" in error and "media.image.file" in error
+    assert not list(own.iterdir())
+
+
 def test_a_guest_is_up_when_it_says_more_than_its_firmware() -> None:
     firmware = "SeaBIOS (version 1.16.2)\nBooting from Floppy...\n"
     assert re.search(BOOTED, firmware) is None

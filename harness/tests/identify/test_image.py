@@ -116,6 +116,25 @@ def test_a_packed_kernel(tmp_path: Path) -> None:
         (b"QFI\xfb" + bytes(20), "image: truncated|qcow2|header|ends"),
         (images.at(1 << 16, x8000=b"\1CD001\1", x8800=b"\xffCD001\1"), "CD that no BIOS starts from"),
         (images.at(34816, x8000=b"\1CD001\1"), "truncated: the list of volume descriptors has no end"),
+        (images.disk((0x83, EXT))[: 300 << 10], "offset 0x1be: truncated: partition 1 ends at byte 524288"),
+        (b"\xeb\x3c\x90" + images.fat(1440)[3 : 720 << 10], "offset 0x13: truncated: the FAT file system has 1474560"),
+        (images.bzimage(b"6.1")[:2048], "truncated: 2048 bytes of 2560 that its header states"),
+        (
+            images.at(
+                1 << 16,
+                x8000=b"\1CD001\1",
+                x8050=b"\x40",
+                x8800=b"\0CD001\1EL TORITO SPECIFICATION",
+                x8847=b"\x13",
+                x9000=b"\xffCD001\1",
+                x9800=b"\1",
+                x981C=b"\xaa\x55\x55\xaa",
+                x9820=b"\x88",
+                x9826=b"\x04",
+                x9828=b"\x14",
+            ),
+            "truncated: the volume has 131072 bytes, the file 65536",
+        ),
     ],
 )
 def test_what_nothing_is_started_from(tmp_path: Path, content: bytes, message: str) -> None:

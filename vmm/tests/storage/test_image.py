@@ -255,6 +255,23 @@ def test_a_truncated_cd(make: Make) -> None:
     assert "offset 0x8800: truncated" in refusal(make(data[: 17 * 2048]), Kind.CDROM)
 
 
+@pytest.mark.parametrize(("small", "large", "offset"), [(2880, 0, 0x13), (0, 2880, 0x20)])
+def test_a_truncated_fat(make: Make, small: int, large: int, offset: int) -> None:
+    """A floppy of 1.44 MB of which half is there has the size of another; the boot sector says that it is cut."""
+    head = (
+        b"\xeb\x3c\x90" + b"BRINGUP " + struct.pack("<HBHBHHBHHHII", 512, 1, 1, 2, 224, small, 0xF0, 9, 18, 2, 0, large)
+    )
+    data = head.ljust(510, b"\0") + b"\x55\xaa"
+    open_medium(make(data.ljust(1440 << 10, b"\0")), Kind.FLOPPY).close()
+    said = f"offset {offset:#x}: truncated: the FAT file system has 1474560 bytes, the image 737280"
+    assert said in refusal(make(data.ljust(720 << 10, b"\0")), Kind.FLOPPY)
+    code = bytearray(data.ljust(720 << 10, b"\0"))
+    code[0x1BE] = 0x33  # no partition table
+    assert said in refusal(make(bytes(code)), Kind.DISK)
+    code[0] = 0xFA  # what begins otherwise has no parameter block
+    open_medium(make(bytes(code)), Kind.DISK).close()
+
+
 def test_a_truncated_disk(make: Make) -> None:
     whole = boot_sector((0x83, 1, 7), (0x83, 8, 8)).ljust(16 * 512, b"\0")
     open_medium(make(whole), Kind.DISK).close()

@@ -125,6 +125,7 @@ def test_a_compressed_cluster_that_is_too_short_or_a_bomb(tmp_path: Path) -> Non
         (24, struct.pack(">Q", 1 << 50), "offset 0x24: the first table has 1 entries"),
         (32, struct.pack(">I", 1), "offset 0x20: is encrypted"),
         (36, struct.pack(">I", 0), "offset 0x24: the first table has 0 entries"),
+        (36, struct.pack(">I", 0xFFFFFFFF), "offset 0x24: a first table of 4294967295 entries is too large"),
         (40, struct.pack(">Q", 0), "offset 0x28: the first table at 0x0 lies outside"),
         (40, struct.pack(">Q", 0x1001), "offset 0x28: the first table at 0x1001 is not at the start"),
         (40, struct.pack(">Q", 1 << 60), "offset 0x28: the first table at 0x1000000000000000 lies outside"),
