@@ -221,7 +221,7 @@ def _endpoints(args: argparse.Namespace) -> list[Endpoint]:
 def _firmware(args: argparse.Namespace) -> fw_cfg.Firmware:
     roms = [(fw_cfg.VGA_ROM, _rom(args.vgabios, "VGA BIOS"))] if args.vgabios else []
     order = boot_order.paths(args.boot, spec.place_drives(args.drives))
-    return fw_cfg.Firmware(args.memory, args.cpus, roms, order, serial=args.bios_serial)
+    return fw_cfg.Firmware(args.memory, args.cpus, roms, order, cpu=args.cpu, serial=args.bios_serial)
 
 
 def _rom(path: Path, what: str, unit: int = 1) -> bytes:

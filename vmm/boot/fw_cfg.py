@@ -9,7 +9,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import acpi, e820, low_ram
+from .. import cpumodel
+from ..spec import DEFAULT_CPU
+from . import acpi, e820, low_ram, smbios
 
 SIGNATURE, ID, RAM_SIZE, NB_CPUS, BOOT_MENU, MAX_CPUS, FILE_DIR, FILE_FIRST = (
     0x00,
@@ -28,24 +30,35 @@ HIGH, FSEG = 1, 2  # its zones
 
 VGA_ROM = "pci1234,1111.rom"  # vendor and device of the video card on the PCI bus (core/chipset/pci.c)
 RSDP_FILE, TABLES_FILE, LOADER_FILE = "etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader"
+SMBIOS_ANCHOR, SMBIOS_TABLES = "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"
 
 
 @dataclass(frozen=True)
 class Firmware:
-    """What the items describe: RAM bytes, vCPUs, option ROMs by file name, boot devices (SeaBIOS, Boot order)."""
+    """What the items describe: RAM bytes, vCPUs and their model, option ROMs by file name, boot devices (SeaBIOS, Boot
+    order)."""
 
     memory: int
     cpus: int
     roms: Sequence[tuple[str, bytes]] = ()
     boot_order: Sequence[str] = ()
     menu: bool = False
+    cpu: str = DEFAULT_CPU
     serial: bool = False
     """SeaBIOS's sercon: its video services draw on COM1 too, and its keyboard services read from there."""
 
 
 def items(firmware: Firmware) -> list[tuple[int, bytes]]:
     """(selector key, bytes) of each item."""
-    files = sorted([*_acpi_files(firmware), ("etc/e820", _e820(firmware.memory)), *firmware.roms, *_boot(firmware)])
+    files = sorted(
+        [
+            *_acpi_files(firmware),
+            *_smbios_files(firmware),
+            ("etc/e820", _e820(firmware.memory)),
+            *firmware.roms,
+            *_boot(firmware),
+        ]
+    )
     directory = struct.pack(">I", len(files))
     for key, (name, data) in enumerate(files, FILE_FIRST):
         directory += struct.pack(">IHH56s", len(data), key, 0, name.encode())
@@ -89,6 +102,12 @@ def _acpi_files(firmware: Firmware) -> list[tuple[str, bytes]]:
         (TABLES_FILE, bytes(layout.image)),
         (LOADER_FILE, b"".join(script)),
     ]
+
+
+def _smbios_files(firmware: Firmware) -> list[tuple[str, bytes]]:
+    """Firmware places the structures, and fills address and sums in."""
+    anchor, tables = smbios.tables(firmware.memory, firmware.cpus, cpumodel.load(firmware.cpu))
+    return [(SMBIOS_ANCHOR, anchor), (SMBIOS_TABLES, tables)]
 
 
 def _command(data: bytes) -> bytes:
