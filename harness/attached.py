@@ -7,8 +7,8 @@ waits for it.
 
 from __future__ import annotations
 
+import io
 import os
-import re
 import select
 import sys
 import termios
@@ -21,8 +21,8 @@ from bringup.guests.definition import Limit
 from bringup.harness.limits import SECOND, Moment
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.settings import SCREEN
-from bringup.vmm.screen import ansi, keys
-from bringup.vmm.screen.keys import Stroke
+from bringup.harness.terminal_keys import TerminalKeys
+from bringup.vmm.screen import ansi
 from bringup.vmm.screen.text import Mode, TextScreen
 
 ESCAPE = 0x1D
@@ -35,64 +35,69 @@ LAG = 0.1
 """Seconds that guest time may be behind the host's before that is forgotten."""
 PIECE = 4096
 NOTICE = "Ctrl-] leaves"
-
-# What terminals send for keys that write nothing (ECMA-48 and xterm's control sequences).
-_SEQUENCES = {
-    "[A": "up", "[B": "down", "[C": "right", "[D": "left", "[H": "home", "[F": "end", "OA": "up", "OB": "down",
-    "OC": "right", "OD": "left", "OH": "home", "OF": "end", "OP": "f1", "OQ": "f2", "OR": "f3", "OS": "f4",
-    "[1~": "home", "[2~": "insert", "[3~": "delete", "[4~": "end", "[5~": "pgup", "[6~": "pgdn", "[15~": "f5",
-    "[17~": "f6", "[18~": "f7", "[19~": "f8", "[20~": "f9", "[21~": "f10", "[23~": "f11", "[24~": "f12",
-}  # fmt: skip
-_KEYS = re.compile(r"\x1b(\[[0-9;]*[A-Za-z~]|O[A-Z])|\x1b([^\x1b])|(.)", re.DOTALL)
-
-
-def strokes(typed: str) -> list[Stroke]:
-    """The keys that make a terminal send this; Alt is an ESC before a character. What no key of a US keyboard writes is
-    left out."""
-    found: list[Stroke] = []
-    for match in _KEYS.finditer(typed):
-        sequence, with_alt, plain = match.groups()
-        if sequence:
-            found += [(_SEQUENCES[sequence],)] if sequence in _SEQUENCES else []
-        elif with_alt:
-            found += [("alt", *stroke) for stroke in _written(with_alt)]
-        else:
-            found += _written(plain)
-    return found
-
-
-def _written(char: str) -> list[Stroke]:
-    return keys.strokes(char) if char in keys.WRITING else []
+_NO_TEXT = {Mode.OFF: "(the screen is off)", Mode.GRAPHICS: "(the guest draws graphics: only text is shown here)"}
+USUAL = os.terminal_size((80, 24))
+"""What a terminal has that does not say."""
 
 
 class ScreenTerminal:
-    """Draws what changes of a screen on a terminal that understands ECMA-48."""
+    """Draws what changes of a screen on a terminal that understands ECMA-48. Where that is smaller it shows the part
+    with the cursor."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lines: list[str] = []
+        self._drawn: tuple[TextScreen, os.terminal_size, bool] | None = None
+        self.told = False
+        """The notice has been seen, and need not hide a row of the screen."""
 
     def __enter__(self) -> ScreenTerminal:
-        self._out.write("\x1b[?1049h\x1b[?25l\x1b[2J")
+        if isinstance(self._out, io.TextIOWrapper):
+            self._out.reconfigure(errors="replace")  # characters of code page 437 that a locale lacks
+        self._out.write("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J")
         self._out.flush()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._out.write("\x1b[0m\x1b[?25h\x1b[?1049l")
+        self._out.write("\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l")
         self._out.flush()
 
     def draw(self, screen: TextScreen) -> None:
         """The screen as it is now; its rows that are as they were are left alone."""
-        lines = ansi.lines(screen) if screen.mode is Mode.TEXT else [f"(the screen is {screen.mode.name.lower()})"]
-        lines.append(f"\x1b[2m{NOTICE}{ansi.RESET}")
-        if len(lines) != len(self._lines):
+        size = self._size()
+        if self._drawn == (screen, size, self.told):
+            return
+        if self._drawn is None or self._drawn[1] != size:
             self._out.write("\x1b[2J")
-            self._lines = [""] * len(lines)
-        for row, (before, line) in enumerate(zip(self._lines, lines, strict=True), 1):
-            if line != before:
-                self._out.write(f"\x1b[{row};1H{line}\x1b[K")
+            self._lines = []
+        self._drawn = screen, size, self.told
+        lines = self._part(screen, size)
+        before = self._lines + [""] * (len(lines) - len(self._lines))
+        for row, line in enumerate(lines):
+            if line != before[row]:
+                self._out.write(f"\x1b[{row + 1};1H{line}\x1b[K")
+        if len(lines) < len(self._lines):
+            self._out.write(f"\x1b[{len(lines) + 1};1H\x1b[J")
         self._lines = lines
         self._out.flush()
+
+    def _part(self, screen: TextScreen, size: os.terminal_size) -> list[str]:
+        """Rows for a terminal of this size, the notice below them."""
+        shown = size.lines - (0 if self.told and screen.rows >= size.lines else 1)
+        if screen.mode is Mode.TEXT:
+            lines = ansi.lines(screen, part=ansi.part(screen, shown, size.columns))
+        else:
+            lines = [_NO_TEXT[screen.mode][: size.columns]]
+        if len(lines) < size.lines:
+            lines.append(f"\x1b[2m{NOTICE[: size.columns]}{ansi.RESET}")
+        return lines
+
+    def _size(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except (OSError, ValueError):  # no terminal
+            return USUAL
+        return os.terminal_size((size.columns or USUAL.columns, size.lines or USUAL.lines))
 
 
 @contextmanager
@@ -117,13 +122,21 @@ def attach(
     keyboard = sys.stdin.fileno() if stdin is None else stdin
     machine.listen(SCREEN, lambda data, moment: None)
 
+    pressed = TerminalKeys()
+
+    def typed(data: bytes) -> None:
+        terminal.told = True
+        machine.stroke(pressed.take(data))
+
     def ran() -> None:
+        if machine.ending is None:
+            machine.stroke(pressed.overdue())
         terminal.draw(machine.screens.last)
         if watch is not None:
             watch()
 
     with _raw(keyboard), ScreenTerminal(sys.stdout if out is None else out) as terminal:
-        _follow(machine, keyboard, lambda typed: machine.stroke(strokes(typed.decode(errors="ignore"))), ran)
+        _follow(machine, keyboard, typed, ran)
 
 
 def attach_line(machine: Machine, channel: str, stdin: int, out: int, watch: Callable[[], None] | None = None) -> None:

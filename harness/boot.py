@@ -86,6 +86,8 @@ def _boot(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # unwind: nothing may be left behind
     if options.attach and not (os.isatty(0) and os.isatty(1)):
         parser.error("--attach: standard input and output are no terminal, which is what a person has")
+    if options.attach and os.environ.get("TERM", "dumb") == "dumb" and _has_screen(options.guest):
+        parser.error("--attach: TERM is dumb: a terminal that cannot place text shows no screen")
     with ExitStack() as stack:
         files, folder = _open(options, stack, parser)
         return _run(options, rungs, overrides, files, folder)
@@ -198,6 +200,10 @@ def _overrides(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         media=media,
         rtc=options.rtc,
     )
+
+
+def _has_screen(guest: Guest) -> bool:
+    return any(console.channel == SCREEN for console in guest.definition.console.values())
 
 
 def _attach(attempt: Attempt) -> int:

@@ -40,8 +40,8 @@ class Drawn(Protocol):
 class Coloured(Drawn, Protocol):
     """A screen with colours."""
 
-    def ansi(self) -> list[str]:
-        """Its rows, with ECMA-48's sequences for colours; [] while it shows no text."""
+    def ansi(self, rows: int, columns: int) -> list[str]:
+        """Its rows, with ECMA-48's sequences for colours, of the part that fits so many; [] while it shows no text."""
 
 
 class Window(NamedTuple):
@@ -97,7 +97,7 @@ class Display:
         """The machine's screen, which stands above the rungs in colour, and its channel."""
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(get_renderable=self._draw, console=self._console, refresh_per_second=REFRESH)
             self._live.__enter__()
         return self
@@ -192,18 +192,20 @@ class Display:
 
     def _draw(self) -> Text:
         width, height = self._console.size
+        whole = self._shown is not None and bool(self._shown[1].ansi(1, width))
+        below = Text()
+        below.append(_row(f"{self._title}  ", _position(self._moment(), self._began), width), style="bold")
+        below.append_text(self._rows(width, whole))
+        room = max(height - below.plain.count("\n") - 2, 1)  # an empty line stays, and one more in the end
         text = Text()
-        coloured = self._shown[1].ansi() if self._shown is not None else []
-        for row in coloured[-max(height - 4, 1) :]:
-            line = Text.from_ansi(row)
-            line.truncate(width)
-            text.append_text(line).append("\n")
-        picture = _fitting(self._picture, height - len(self._rungs) - 3) if not coloured else []
-        for row in picture or ([self._line] if self._line else []):
-            text.append(row if len(row) <= width else f"{row[: width - 1]}…")
-            text.append("\n")
-        text.append(_row(f"{self._title}  ", _position(self._moment(), self._began), width), style="bold")
-        return text.append_text(self._rows(width, bool(coloured)))
+        if whole and self._shown is not None:
+            for row in self._shown[1].ansi(room, width):
+                text.append_text(Text.from_ansi(row)).append("\n")
+        else:
+            for row in _fitting(self._picture, room) or ([self._line] if self._line else []):
+                text.append(row if len(row) <= width else f"{row[: width - 1]}…")
+                text.append("\n")
+        return text.append_text(below)
 
     def _rows(self, width: int, one: bool) -> Text:
         """The rungs, or the `one` that is awaited: with a whole screen above there is no room for more."""

@@ -86,9 +86,10 @@ class ScreenView:
         """Its lines from the top, without the blanks at their ends."""
         return self._strip.last.text
 
-    def ansi(self) -> list[str]:
-        """Its rows, with ECMA-48's sequences for colours; [] while it shows no text."""
-        return ansi.lines(self._strip.last)
+    def ansi(self, rows: int, columns: int) -> list[str]:
+        """Its rows, with ECMA-48's sequences for colours, of the part that fits so many; [] while it shows no text."""
+        screen = self._strip.last
+        return ansi.lines(screen, part=ansi.part(screen, rows, columns))
 
     @property
     def cursor(self) -> tuple[int, int]:

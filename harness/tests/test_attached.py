@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyte
@@ -12,37 +13,32 @@ import pytest
 from standins import screen, scripted, turns
 from test_display import on_terminal
 
-from bringup.harness.attached import ScreenTerminal, attach, strokes
+from bringup.harness.attached import ScreenTerminal, attach
 from bringup.harness.limits import Scale
 from bringup.harness.machine.ending import MachineError
 from bringup.harness.machine.machine import start
 from bringup.harness.machine.settings import Settings
-from bringup.vmm.screen import keys
 from bringup.vmm.screen.text import Mode, TextScreen
 
 
-@pytest.mark.parametrize(
-    ("typed", "pressed"),
-    [
-        ("dir\r", "d i r ret"), ("A", "shift-a"), ("\x03", "ctrl-c"), ("\x7f", "backspace"), ("\x1b", "esc"),
-        ("\x1b[A\x1b[B", "up down"), ("\x1bOP\x1b[24~", "f1 f12"), ("\x1b[3~", "delete"), ("\x1bx", "alt-x"),
-        ("\x1b[1;5C\x1b[99~", ""), ("é", ""), ("\x1b\x1b[A", "esc up"), ("\x1bOAx", "up x"), ("", ""),
-    ],
-)  # fmt: skip
-def test_what_terminals_send(typed: str, pressed: str) -> None:
-    assert strokes(typed) == [tuple(word.split("-")) for word in pressed.split()]
+class Sized(io.StringIO):
+    """A terminal of a size."""
+
+    lines, columns = 30, 80
+
+    def fileno(self) -> int:
+        return -1
 
 
-def test_every_sequence_is_a_key() -> None:
-    from bringup.harness.attached import _SEQUENCES
+@pytest.fixture
+def sized(monkeypatch: pytest.MonkeyPatch) -> Sized:
+    out = Sized()
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((out.columns, out.lines)))
+    return out
 
-    for sequence, name in _SEQUENCES.items():
-        assert strokes(f"\x1b{sequence}") == [(name,)]
-        assert keys.number(name)
 
-
-def test_only_what_changes_is_drawn() -> None:
-    out = io.StringIO()
+def test_only_what_changes_is_drawn(sized: Sized) -> None:
+    out = sized
     terminal = pyte.Screen(80, 30)
     stream = pyte.Stream(terminal)
     with ScreenTerminal(out) as it:
@@ -57,8 +53,62 @@ def test_only_what_changes_is_drawn() -> None:
                 assert (shown[0], shown[25]) == (one.lines[0], "Ctrl-] leaves")
         assert sizes[1] < sizes[0] / 5
         assert sizes[2] == 0
-        assert shown[:3] == ["(the screen is graphics)", "Ctrl-] leaves", ""]
+        assert shown[0].startswith("(the guest draws graphics") and shown[1:26] == ["Ctrl-] leaves", *[""] * 24]
     assert out.getvalue().endswith("\x1b[?1049l")
+
+
+def numbered(cursor: tuple[int, int] | None) -> TextScreen:
+    return replace(screen(*(f"{row:02} {'-' * 74} |" for row in range(25))), cursor=cursor)
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "cursor", "told", "first", "last", "width"),
+    [
+        (24, 80, (3, 0), False, "00", "22", 79), (24, 80, (3, 0), True, "00", "23", 79),
+        (24, 80, (24, 0), True, "01", "24", 79), (24, 80, None, True, "00", "23", 79),
+        (10, 40, (12, 0), True, "03", "12", 40), (10, 40, (12, 79), True, "--", "--", 39),
+        (1, 1, (0, 0), True, "0", "0", 1),
+        (30, 100, (24, 0), True, "00", "24", 79),
+    ],
+)  # fmt: skip
+def test_a_small_terminal_shows_the_part_with_the_cursor(
+    sized: Sized,
+    lines: int,
+    columns: int,
+    cursor: tuple[int, int] | None,
+    told: bool,
+    first: str,
+    last: str,
+    width: int,
+) -> None:
+    sized.lines, sized.columns = lines, columns
+    terminal = pyte.Screen(columns, lines)
+    with ScreenTerminal(sized) as it:
+        it.told = told
+        it.draw(numbered(cursor))
+    pyte.Stream(terminal).feed(sized.getvalue().removesuffix("\x1b[?1049l"))
+    shown = [line.rstrip() for line in terminal.display if line.strip()]
+    if not told or lines > 25:
+        assert shown.pop() == "Ctrl-] leaves"
+    assert (shown[0][: len(first)], shown[-1][: len(last)], len(shown[0])) == (first, last, width)
+
+
+def test_another_size_is_drawn_anew(sized: Sized) -> None:
+    with ScreenTerminal(sized) as it:
+        it.draw(numbered((0, 0)))
+        sized.lines, sized.columns = 12, 40
+        before = len(sized.getvalue())
+        it.draw(numbered((0, 0)))
+        assert sized.getvalue()[before:].startswith("\x1b[2J")
+        terminal = pyte.Screen(40, 12)
+        pyte.Stream(terminal).feed(sized.getvalue()[before:])
+        assert [line[:2] for line in terminal.display] == [*(f"{row:02}" for row in range(11)), "Ct"]
+
+
+def test_a_locale_without_box_characters(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w", encoding="latin-1") as out, ScreenTerminal(out) as it:
+        it.draw(TextScreen(Mode.TEXT, 2, 1, b"\xc9\x07A\x07"))
+    assert b"?A" in (tmp_path / "out").read_bytes()
 
 
 @pytest.fixture
@@ -112,6 +162,21 @@ def test_a_machine_without_a_screen(typing: tuple[int, int]) -> None:
         attach(machine, typing[0], io.StringIO())
 
 
+def test_the_escape_key_is_pressed_though_nothing_follows(typing: tuple[int, int]) -> None:
+    machine, link = scripted(screen("A:\\>"), answer=lambda names: [screen("A:\\>")])
+    pump = machine.pump
+
+    def pump_and_leave(deadline: object) -> None:
+        pump(deadline)  # type: ignore[arg-type]
+        if link.pressed:
+            os.write(typing[1], b"\x1d")
+
+    machine.pump = pump_and_leave  # type: ignore[method-assign]
+    os.write(typing[1], b"\x1b")
+    attach(machine, typing[0], io.StringIO())
+    assert link.pressed == [("esc",)]
+
+
 SHOWING = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -130,6 +195,14 @@ with display:
     console.expect_exact("C:")
     display.reached(rungs[0], 0, Moment(1, 2, 3.0))
 """
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(24, 80), (10, 60)])
+def test_on_a_small_terminal_a_boot_shows_where_the_cursor_is(rows: int, columns: int) -> None:
+    terminal = on_terminal(SHOWING, columns, rows)
+    lines = [line.rstrip() for line in terminal.display]
+    assert "C:\\>" in lines
+    assert "  … prompt" in lines
 
 
 def test_a_boot_shows_the_screen_in_colour() -> None:

@@ -286,6 +286,17 @@ def test_wrong_usage_is_one_line(arguments: list[str], error: str, capfd: pytest
     assert said.startswith(error) and said.count("\n") == 1
 
 
+def test_a_terminal_that_cannot_place_text_shows_no_screen(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(os, "isatty", lambda fd: True)
+    with pytest.raises(SystemExit) as ending:
+        main(["boot", "freedos", "--attach"])
+    assert ending.value.code == 2
+    assert capfd.readouterr().err.startswith("bringup boot: --attach: TERM is dumb")
+
+
 def test_media_that_are_not_there_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,13 +17,21 @@ def _sgr(attribute: int, blink: bool) -> str:
     return f"\x1b[0;{front};{back}{';5' if blink and attribute & 0x80 else ''}m"
 
 
-def lines(screen: TextScreen, *, cursor: bool = True) -> list[str]:
-    """A string a row, as wide as the screen; `cursor`: its cell is inverted."""
+def part(screen: TextScreen, rows: int, columns: int) -> tuple[range, range]:
+    """Rows and columns for a terminal that has no more than so many: with the cursor, else the first."""
+    row, column = screen.cursor or (0, 0)
+    top, left = max(row - rows + 1, 0), max(column - columns + 1, 0)
+    return range(top, min(top + rows, screen.rows)), range(left, min(left + columns, screen.columns))
+
+
+def lines(screen: TextScreen, *, cursor: bool = True, part: tuple[range, range] | None = None) -> list[str]:
+    """A string a row, as wide as the screen or its `part` (rows, columns); `cursor`: its cell is inverted."""
+    rows, columns = part or (range(screen.rows), range(screen.columns))
     found = []
-    for row in range(screen.rows):
+    for row in rows:
         parts: list[str] = []
         last = None
-        for column in range(screen.columns):
+        for column in columns:
             at = 2 * (row * screen.columns + column)
             character, attribute = screen.cells[at], screen.cells[at + 1]
             if screen.blank:
