@@ -76,6 +76,7 @@ _DESCRIPTORS = {True: (0x00FEFF01, 0, 0, 0), False: (0x03020101, 0, 0, 0x0C04088
 _CACHE_TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _CACHE_LINE = 64  # bytes; CLFLUSH's too
 _BRAND_SIZE = 48
+_LA57_BITS = 57  # linear addresses of a processor that has 5-level paging (SDM volume 1, 3.3.7.1)
 
 
 class _XsaveComponent(NamedTuple):
@@ -210,7 +211,7 @@ class CpuModel:
         brand, l2 = _words(self.brand, _BRAND_SIZE), self._cache(2)
         amd = self.vendor == AMD
         edx = self._register("80000001H:EDX") | (self._register("01H:EDX") & _AMD_REPEATS if amd else 0)
-        sizes = self.physical_address_bits | self.linear_address_bits << 8
+        sizes = self.physical_address_bits | (_LA57_BITS if self.has("LA57") else self.linear_address_bits) << 8
         return [
             CpuidRow(0x80000000, 0, self.max_extended_leaf, 0, 0, 0),
             CpuidRow(0x80000001, 0, self._signature() if amd else 0, 0, self._register("80000001H:ECX"), edx),

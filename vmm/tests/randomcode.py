@@ -63,9 +63,12 @@ SEGMENTS = {
 }
 
 
+LONG = ("long", "long57")
+
+
 @dataclass(frozen=True)
 class Mode:
-    """`code` and `data` are selectors of the program's segments; `paging` is none, 32, pae or long."""
+    """`code` and `data` are selectors of the program's segments; `paging` is none, 32, pae, long or long57."""
 
     name: str
     bits: int
@@ -87,7 +90,7 @@ class Mode:
     @property
     def handler(self) -> int:
         """The bits of the code that handles events, and its selector's."""
-        return 16 if self.real or self.name == "protected16" else 64 if self.paging == "long" else 32
+        return 16 if self.real or self.name == "protected16" else 64 if self.paging in LONG else 32
 
 
 MODES = [
@@ -103,6 +106,7 @@ MODES = [
     Mode("long", 64, CODE64, paging="long"),
     Mode("long-user", 64, USER64, USER_DATA, paging="long", guarded=True),
     Mode("compatibility", 32, CODE32, paging="long"),
+    Mode("5-level", 64, CODE64, paging="long57"),
     Mode("checked", 64, CODE64, paging="long", checked=True),
 ]
 
@@ -362,8 +366,8 @@ def page_tables(mode: Mode, rng: random.Random) -> bytes:
         for page in range(CODE, CODE_END, 0x1000):
             entries[page >> 12] = page | rng.choice((7, 7, 7, 7, 7, 5, 3, 0, 7 | nx, 5 | nx))
     leaf = b"".join(entry.to_bytes(size, "little") for entry in entries)
-    tables = [(PAGES + 0x1000 * (level + 1) | (1 if mode.paging == "pae" and not level else 7)) for level in range(3)]
-    depth = {"32": 1, "pae": 2, "long": 3}[mode.paging]
+    tables = [(PAGES + 0x1000 * (level + 1) | (1 if mode.paging == "pae" and not level else 7)) for level in range(4)]
+    depth = {"32": 1, "pae": 2, "long": 3, "long57": 4}[mode.paging]
     return b"".join(entry.to_bytes(size, "little").ljust(0x1000, b"\0") for entry in tables[:depth]) + leaf
 
 
@@ -391,7 +395,8 @@ def registers(mode: Mode, rng: random.Random, writer: Writer) -> Registers:
     state.cr4 |= (
         (0 if mode.paging == "32" else 0x20) | (0x300000 if mode.guarded else 0) | rng.choice((0, 0x80, 0x40000))
     )
-    state.efer = {"long": 0xD01, "pae": 0x800}.get(mode.paging, 0)
+    state.cr4 |= 0x1000 if mode.paging == "long57" else 0
+    state.efer = 0xD01 if mode.paging in LONG else 0x800 if mode.paging == "pae" else 0
     return state
 
 

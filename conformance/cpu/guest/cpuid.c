@@ -104,15 +104,20 @@ BEHAVIOUR(cr4_reserved, "SDM vol. 3 2.5: CR4 bits of features that CPUID does no
         if (shown)
             set_cr4(get_cr4() & ~bits[i].bit);
     }
+    bool may = has(FEATURE_LA57) && sizeof(word) == 4; /* in IA-32e mode the paging mode stays */
+    expect(CATCH(set_cr4(get_cr4() | CR4_LA57)).vector == (may ? NONE : GP), "CR4.LA57: CPUID shows it: %u",
+           has(FEATURE_LA57));
     expect_fault(CATCH(asm volatile(MARK "1: mov %0, %%cr4" : : "r"((word)1 << 31))), GP, 0);
 }
 
-BEHAVIOUR(address_sizes, "SDM vol. 2 CPUID 80000008H: physical addresses have 32 to 52 bits")
+BEHAVIOUR(address_sizes, "SDM vol. 2 CPUID 80000008H: physical addresses have 32 to 52 bits, linear ones 57 with LA57, else 48")
 {
     if (cpuid(0x80000000, 0).eax < 0x80000008)
         skip("there is no leaf 80000008H");
     unsigned bits = cpuid(0x80000008, 0).eax & 0xff;
     expect(bits >= 32 && bits <= 52, "it says %u", bits);
+    if (has(FEATURE_LM))
+        expect_equal("linear address bits", cpuid(0x80000008, 0).eax >> 8 & 0xff, has(FEATURE_LA57) ? 57 : 48);
 }
 
 BEHAVIOUR(xsave_sizes, "SDM vol. 1 13.2: leaf DH gives the size for XCR0, 576 bytes for x87 and SSE, more for AVX by its own subleaf")

@@ -3,6 +3,7 @@
  * Each direct branch exists three times: in 64-bit code, in flat 32-bit code, and in legacy code where CS has a base and
  * a limit. The first two cache their target's trace in the operation. */
 #include "integer.h"
+#include "mmu.h"
 #include "operands.h"
 #include "trace.h"
 
@@ -59,7 +60,7 @@ static uint64_t cut_to_operand(const struct op *op, uint64_t rip)
 static inline void check_target(struct processor *cpu, const struct op *op, uint64_t target)
 {
     if (cpu->mode & MODE_CODE64) {
-        if (unlikely((uint64_t)((int64_t)(target << 16) >> 16) != target))
+        if (unlikely(!canonical(cpu, target)))
             raise_gp(cpu, op, 0);
     } else if (!(cpu->mode & MODE_FLAT) && unlikely(target > cpu->s.seg[CS].limit)) {
         raise_gp(cpu, op, 0);

@@ -131,7 +131,7 @@ static void deliver_long(struct processor *cpu, const struct event *event, const
     unsigned cpl = read_target(cpu, &gate, &cs), old_cpl = cpu->s.cpl;
     bool inner = cpl < old_cpl;
     uint64_t *rsp = &cpu->s.registers.gpr[RSP], sp = inner || gate.ist ? inner_stack64(cpu, NULL, cpl, gate.ist) : *rsp;
-    if (unlikely(!canonical(gate.offset)))
+    if (unlikely(!canonical(cpu, gate.offset)))
         raise_zero(cpu, NULL, VECTOR_GP);
 
     sp &= ~15ull;

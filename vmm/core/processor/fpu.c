@@ -332,7 +332,7 @@ uint64_t fpu_area(struct processor *cpu, const struct op *op, unsigned size, uns
 {
     uint64_t linear = ea_any(cpu, op, size, write);
     if (unlikely(linear & (alignment - 1))) {
-        bool stack = op->seg == SS && code64(cpu) && !canonical(linear); /* comes first */
+        bool stack = op->seg == SS && code64(cpu) && !canonical(cpu, linear); /* comes first */
         raise_fault(cpu, op, stack ? VECTOR_SS : VECTOR_GP, 0);
     }
     return linear;

@@ -231,7 +231,7 @@ static void entry_write(struct processor *cpu, const struct op *op, uint64_t gpa
 
 /* The entries that a walk used, for their accessed and dirty flags. */
 struct walk {
-    uint64_t at[4], entry[4];
+    uint64_t at[5], entry[5];
     unsigned count, size;
     uint64_t gpa; /* of the byte */
     uint32_t rights;
@@ -246,7 +246,7 @@ static bool walk_failed(struct walk *walk, uint32_t why)
     return false;
 }
 
-/* 4-level and PAE paging (4.4 and 4.5), from `table`, whose entries translate bits `shift` + 8 and down. */
+/* PAE, 4-level and 5-level paging (4.4 and 4.5), from `table`, whose entries translate bits `shift` + 8 and down. */
 static bool walk_wide(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t table, unsigned shift,
                       struct walk *walk)
 {
@@ -265,7 +265,7 @@ static bool walk_wide(struct processor *cpu, const struct op *op, uint64_t linea
         uint64_t reserved = reserved_always;
         if (shift > 12 && leaf) {
             reserved |= (1ull << shift) - 0x2000; /* bit 12 is PAT */
-            if (shift == 39 || (shift == 30 && !has_feature(cpu, FEATURE_PAGE1GB)))
+            if (shift >= 39 || (shift == 30 && !has_feature(cpu, FEATURE_PAGE1GB)))
                 reserved |= ENTRY_PS;
         }
         if (entry & reserved)
@@ -321,7 +321,7 @@ static bool walk_all(struct processor *cpu, const struct op *op, uint64_t linear
     walk->table = 0;
     walk->rights = RIGHT_WRITE | RIGHT_USER | RIGHT_FETCH;
     if (long_mode(cpu))
-        return walk_wide(cpu, op, linear, cpu->s.cr3 & ADDRESS_MASK, 39, walk);
+        return walk_wide(cpu, op, linear, cpu->s.cr3 & ADDRESS_MASK, cpu->s.cr4 & CR4_LA57 ? 48 : 39, walk);
     if (!(cpu->s.cr4 & CR4_PAE))
         return walk_narrow(cpu, op, linear, walk);
     uint64_t pdpte = cpu->s.pdpte[linear >> 30 & 3];
@@ -552,7 +552,7 @@ void mmu_select(struct processor *cpu)
         cpu->jump_tag = JUMP_NEVER;
         return;
     }
-    const uint64_t cr4_bits = CR4_PSE | CR4_PAE | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE;
+    const uint64_t cr4_bits = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE;
     uint64_t key[4] = {0, 0, cpu->vmx->active.eptp, cpu->vmx->active.vpid};
     if (cpu->s.cr0 & CR0_PG) {
         key[0] = cpu->s.cr4 & CR4_PCIDE ? cpu->s.cr3 & 0xfff : 0;
@@ -748,7 +748,7 @@ static uint8_t *find_operand(struct processor *cpu, const struct op *op, uint64_
         linear = (uint32_t)linear;
         last = (uint32_t)last;
     }
-    if (unlikely(!canonical(linear) || !canonical(last)))
+    if (unlikely(!canonical(cpu, linear) || !canonical(cpu, last)))
         address_fault(cpu, op, seg);
 
     struct mapping first = translate(cpu, op, linear, access);
@@ -927,7 +927,7 @@ void mmu_stack_write(struct processor *cpu, const struct op *op, uint64_t linear
 
 uint64_t mmu_fetch(struct processor *cpu, uint64_t linear)
 {
-    if (unlikely(!canonical(linear)))
+    if (unlikely(!canonical(cpu, linear)))
         raise_gp(cpu, NULL, 0);
     struct tlb_bank *bank = cpu->bank;
     if (unlikely(!bank))

@@ -24,10 +24,21 @@ const struct emulate_bus *find_bus(struct processor *cpu, const struct op *op);
 void mmu_stack_write(struct processor *cpu, const struct op *op, uint64_t linear, uint64_t value, unsigned size,
                      bool user);
 
-/* Does an access of `size` bytes at `linear` touch only canonical addresses (48 bits)? */
-static inline bool canonical(uint64_t linear)
+/* Canonical addresses (SDM vol. 1, 3.3.7.1): the bits above the linear-address width repeat its highest one. */
+static inline bool sign_extended(uint64_t linear, unsigned bits)
 {
-    return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+    return (uint64_t)((int64_t)(linear << (64 - bits)) >> (64 - bits)) == linear;
+}
+/* Where memory is accessed and code runs: as wide as the paging mode translates. */
+static inline bool canonical(const struct processor *cpu, uint64_t linear)
+{
+    return likely(sign_extended(linear, 48)) || (cpu->s.cr4 & CR4_LA57 && sign_extended(linear, 57));
+}
+/* What a base register, an MSR or a VMCS field may hold and what can be invalidated: as wide as the processor's
+ * addresses are, whatever the paging mode. */
+static inline bool canonical_in_model(const struct processor *cpu, uint64_t linear)
+{
+    return likely(sign_extended(linear, 48)) || (has_feature(cpu, FEATURE_LA57) && sign_extended(linear, 57));
 }
 
 /* Bits of a physical address that the processor does not have, up to bit 51. */

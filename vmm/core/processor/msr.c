@@ -232,7 +232,7 @@ static bool settle(const struct processor *cpu, uint32_t index, uint64_t *value,
     case IA32_FMASK: case IA32_TSC_AUX: return !(*value >> 32);
     case IA32_SYSENTER_ESP: case IA32_SYSENTER_EIP: case IA32_LSTAR: case IA32_CSTAR: case IA32_FS_BASE:
     case IA32_GS_BASE: case IA32_KERNEL_GS_BASE:
-        return canonical(*value);
+        return canonical_in_model(cpu, *value);
     case MSR_EFER:
         if (*value & ~efer_defined(cpu))
             return false;

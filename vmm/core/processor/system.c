@@ -60,7 +60,7 @@ HELPER void load_table(struct processor *cpu, const struct op *op, enum table wh
     memcpy(&base, at + 2, size - 2);
     if (size == 6 && op->size == 2)
         base &= 0xffffff;
-    if (size == 10 && !canonical(base))
+    if (size == 10 && !canonical_in_model(cpu, base))
         raise_gp(cpu, op, 0);
     *(which == LOAD_GDT ? &cpu->s.gdt_base : &cpu->s.idt_base) = base;
     *(which == LOAD_GDT ? &cpu->s.gdt_limit : &cpu->s.idt_limit) = limit;
@@ -158,7 +158,7 @@ static struct vcpu_segment system_segment(struct processor *cpu, const struct op
     if (long_mode(cpu))
         descriptor_read_high(cpu, op, selector, VECTOR_GP, d);
     struct vcpu_segment segment = descriptor_segment(selector, d);
-    if (!canonical(segment.base))
+    if (!canonical_in_model(cpu, segment.base))
         raise_selector(cpu, op, VECTOR_GP, selector);
     return segment;
 }
@@ -263,7 +263,7 @@ static uint64_t cr4_defined(const struct processor *cpu)
         {FEATURE_FXSR, CR4_OSFXSR},       {FEATURE_SSE, CR4_OSXMMEXCPT}, {FEATURE_UMIP, CR4_UMIP},
         {FEATURE_VMX, CR4_VMXE},          {FEATURE_FSGSBASE, CR4_FSGSBASE}, {FEATURE_PCID, CR4_PCIDE},
         {FEATURE_XSAVE, CR4_OSXSAVE},     {FEATURE_SMEP, CR4_SMEP},     {FEATURE_SMAP, CR4_SMAP},
-        {FEATURE_PKU, CR4_PKE},
+        {FEATURE_PKU, CR4_PKE},           {FEATURE_LA57, CR4_LA57},
     };
     uint64_t bits = CR4_MCE | CR4_PCE;
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++)
@@ -281,7 +281,7 @@ static void write_cr4(struct processor *cpu, const struct op *op, uint64_t value
     uint64_t changed = cpu->s.cr4 ^ value;
     if (value & ~cr4_defined(cpu) || !vmx_cr4_allowed(cpu, value))
         raise_gp(cpu, op, 0);
-    if (long_mode(cpu) && !(value & CR4_PAE))
+    if (long_mode(cpu) && (!(value & CR4_PAE) || changed & CR4_LA57))
         raise_gp(cpu, op, 0);
     if (changed & value & CR4_PCIDE && (!long_mode(cpu) || cpu->s.cr3 & 0xfff))
         raise_gp(cpu, op, 0);
@@ -578,7 +578,7 @@ static void write_base(struct processor *cpu, const struct op *op, unsigned seg)
 {
     uint64_t base = op->size == 8 ? REG64(cpu, op->src) : REG32(cpu, op->src);
     check_fsgsbase(cpu, op);
-    if (unlikely(!canonical(base)))
+    if (unlikely(!canonical_in_model(cpu, base)))
         raise_gp(cpu, op, 0);
     cpu->s.seg[seg].base = base;
 }
@@ -823,7 +823,7 @@ HANDLER(op_invlpg)
         linear += cpu->s.seg[op->seg].base;
     if (vmx_exits_invlpg(cpu))
         vmx_exit(cpu, op, REASON_INVLPG, linear);
-    if (likely(canonical(linear)))
+    if (likely(canonical_in_model(cpu, linear)))
         mmu_invalidate_page(cpu, linear);
     return past(cpu, op);
 }
@@ -846,7 +846,7 @@ HELPER void invalidate_pcid(struct processor *cpu, const struct op *op)
         raise_gp(cpu, op, 0);
     switch (type) {
     case 0:
-        if (!canonical(linear))
+        if (!canonical_in_model(cpu, linear))
             raise_gp(cpu, op, 0);
         mmu_invalidate_page(cpu, linear);
         break;

@@ -40,7 +40,7 @@ uint64_t inner_stack64(struct processor *cpu, const struct op *op, unsigned cpl,
     if (unlikely(at + 7 > tr->limit))
         raise_selector(cpu, op, VECTOR_TS, tr->selector);
     uint64_t rsp = mmu_system_read(cpu, op, tr->base + at, 8);
-    if (unlikely(!canonical(rsp)))
+    if (unlikely(!canonical(cpu, rsp)))
         raise_zero(cpu, op, VECTOR_SS);
     return rsp;
 }

@@ -32,7 +32,7 @@ static void push(struct processor *cpu, const struct op *op, uint64_t *sp, uint6
 
 static void check_rip(struct processor *cpu, const struct op *op, const struct vcpu_segment *cs, uint64_t rip)
 {
-    if (long_mode(cpu) && cs->access & AR_L ? !canonical(rip) : rip > cs->limit)
+    if (long_mode(cpu) && cs->access & AR_L ? !canonical(cpu, rip) : rip > cs->limit)
         raise_zero(cpu, op, VECTOR_GP);
 }
 
@@ -500,7 +500,7 @@ HANDLER(op_sysret)
         raise_ud(cpu, op);
     uint64_t rcx = cpu->s.registers.gpr[RCX];
     /* On AMD's an address that is not canonical faults when it is fetched from, at CPL 3. */
-    if (unlikely(cpu->s.cpl != 0 || (op->size == 8 && !canonical(rcx) && !cpu->amd)))
+    if (unlikely(cpu->s.cpl != 0 || (op->size == 8 && !canonical(cpu, rcx) && !cpu->amd)))
         raise_gp(cpu, op, 0);
     refuse_when_emulating(cpu, op);
     uint64_t old_flags = cpu->s.system_flags;
@@ -550,7 +550,7 @@ HANDLER(op_sysexit)
     demand_sysenter(cpu, op);
     if (!protected_mode(cpu) || is_null(cpu->s.sysenter_cs) || cpu->s.cpl != 0)
         raise_gp(cpu, op, 0);
-    if (wide && (!canonical(rip) || !canonical(rsp)))
+    if (wide && (!canonical(cpu, rip) || !canonical(cpu, rsp)))
         raise_gp(cpu, op, 0);
     refuse_when_emulating(cpu, op);
     uint16_t selector = (cpu->s.sysenter_cs & 0xfffc) + (wide ? 32 : 16);

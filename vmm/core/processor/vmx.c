@@ -231,7 +231,7 @@ enum vmx_result vmx_invvpid(struct processor *cpu, uint32_t type, uint16_t vpid,
         return VMX_FAIL_INVALID;
     enum { INDIVIDUAL_ADDRESS, SINGLE_CONTEXT, ALL_CONTEXTS, SINGLE_CONTEXT_RETAINING_GLOBALS };
     if (type > SINGLE_CONTEXT_RETAINING_GLOBALS || (type != ALL_CONTEXTS && !vpid) ||
-        (type == INDIVIDUAL_ADDRESS && !canonical(linear)))
+        (type == INDIVIDUAL_ADDRESS && !canonical_in_model(cpu, linear)))
         return fail(cpu, ERROR_INVEPT_INVVPID_OPERAND);
     /* Other VPIDs' translations may go too. */
     if (type == INDIVIDUAL_ADDRESS) {

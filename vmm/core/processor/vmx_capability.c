@@ -80,7 +80,7 @@ static uint64_t cr4_supported(const struct processor *cpu)
         {FEATURE_UMIP, CR4_UMIP},         {FEATURE_FSGSBASE, CR4_FSGSBASE},
         {FEATURE_PCID, CR4_PCIDE},        {FEATURE_XSAVE, CR4_OSXSAVE},
         {FEATURE_SMEP, CR4_SMEP},         {FEATURE_SMAP, CR4_SMAP},
-        {FEATURE_PKU, CR4_PKE},
+        {FEATURE_PKU, CR4_PKE},           {FEATURE_LA57, CR4_LA57},
     };
     uint64_t bits = CR4_MCE | CR4_PCE | CR4_PAE; /* of root's 64-bit code, whatever the model */
     for (unsigned i = 0; i < sizeof table / sizeof table[0]; i++)

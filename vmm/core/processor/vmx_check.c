@@ -107,7 +107,7 @@ bool vmx_check_host(const struct processor *cpu)
     if (!vmx_cr0_fixed(vmcs->host_cr0, false) || !vmx_cr4_fixed(cpu, vmcs->host_cr4) ||
         !physical_address(cpu, vmcs->host_cr3, 1))
         return false;
-    if (!canonical(vmcs->host_sysenter_esp) || !canonical(vmcs->host_sysenter_eip))
+    if (!canonical_in_model(cpu, vmcs->host_sysenter_esp) || !canonical_in_model(cpu, vmcs->host_sysenter_eip))
         return false;
     if (vmcs->exit_controls & EXIT_LOAD_PAT && !vmx_pat_valid(vmcs->host_pat))
         return false;
@@ -120,11 +120,13 @@ bool vmx_check_host(const struct processor *cpu)
         !host_selector_valid(vmcs->host_fs_selector) || !host_selector_valid(vmcs->host_gs_selector) ||
         !host_selector_valid(vmcs->host_tr_selector) || !vmcs->host_cs_selector || !vmcs->host_tr_selector)
         return false;
-    if (!canonical(vmcs->host_fs_base) || !canonical(vmcs->host_gs_base) || !canonical(vmcs->host_gdtr_base) ||
-        !canonical(vmcs->host_idtr_base) || !canonical(vmcs->host_tr_base))
+    if (!canonical_in_model(cpu, vmcs->host_fs_base) || !canonical_in_model(cpu, vmcs->host_gs_base) ||
+        !canonical_in_model(cpu, vmcs->host_gdtr_base) || !canonical_in_model(cpu, vmcs->host_idtr_base) ||
+        !canonical_in_model(cpu, vmcs->host_tr_base))
         return false;
     /* Root operation is in IA-32e mode, and stays there. */
-    return vmcs->exit_controls & EXIT_HOST_ADDRESS_SPACE_SIZE && vmcs->host_cr4 & CR4_PAE && canonical(vmcs->host_rip);
+    return vmcs->exit_controls & EXIT_HOST_ADDRESS_SPACE_SIZE && vmcs->host_cr4 & CR4_PAE &&
+           canonical_in_model(cpu, vmcs->host_rip);
 }
 
 /* ---- 27.3.1: guest state ---- */
@@ -147,7 +149,7 @@ static bool control_registers_valid(const struct processor *cpu)
     if (vmcs->entry_controls & ENTRY_LOAD_DEBUG_CONTROLS &&
         (vmcs->guest_dr7 >> 32 || vmcs->guest_debugctl)) /* there is neither LBR nor BTF */
         return false;
-    if (!canonical(vmcs->guest_sysenter_esp) || !canonical(vmcs->guest_sysenter_eip))
+    if (!canonical_in_model(cpu, vmcs->guest_sysenter_esp) || !canonical_in_model(cpu, vmcs->guest_sysenter_eip))
         return false;
     if (vmcs->entry_controls & ENTRY_LOAD_PAT && !vmx_pat_valid(vmcs->guest_pat))
         return false;
@@ -202,11 +204,12 @@ static bool stack_segment_valid(const struct vmcs *vmcs)
     return !(ss->base >> 32) && usable_segment_valid(ss, false) && (ss->access & (AR_TYPE & ~AR_EXPAND_DOWN)) == 3;
 }
 
-static bool data_segment_valid(const struct vmcs *vmcs, unsigned n)
+static bool data_segment_valid(const struct processor *cpu, unsigned n)
 {
+    const struct vmcs *vmcs = &cpu->vmx->vmcs;
     const struct vcpu_segment *segment = &vmcs->guest_segment[n];
     unsigned type = segment->access & AR_TYPE;
-    if (n >= FS && !canonical(segment->base))
+    if (n >= FS && !canonical_in_model(cpu, segment->base))
         return false;
     if (segment->access & AR_UNUSABLE)
         return true;
@@ -222,30 +225,32 @@ static bool v86_segment_valid(const struct vcpu_segment *segment)
 }
 
 /* 27.3.1.2 */
-static bool segments_valid(const struct vmcs *vmcs)
+static bool segments_valid(const struct processor *cpu)
 {
+    const struct vmcs *vmcs = &cpu->vmx->vmcs;
     const struct vcpu_segment *tr = &vmcs->guest_segment[TR], *ldtr = &vmcs->guest_segment[LDTR];
     if (vmcs->guest_rflags & RFLAGS_VM) {
         for (unsigned n = ES; n <= GS; n++)
             if (!v86_segment_valid(&vmcs->guest_segment[n]))
                 return false;
-    } else if (!code_segment_valid(vmcs) || !stack_segment_valid(vmcs) || !data_segment_valid(vmcs, ES) ||
-               !data_segment_valid(vmcs, DS) || !data_segment_valid(vmcs, FS) || !data_segment_valid(vmcs, GS)) {
+    } else if (!code_segment_valid(vmcs) || !stack_segment_valid(vmcs) || !data_segment_valid(cpu, ES) ||
+               !data_segment_valid(cpu, DS) || !data_segment_valid(cpu, FS) || !data_segment_valid(cpu, GS)) {
         return false;
     }
     unsigned type = tr->access & AR_TYPE;
-    if (tr->selector & 4 || !canonical(tr->base) || tr->access & AR_UNUSABLE || !usable_segment_valid(tr, true) ||
-        (type != 11 && (type != 3 || ia32e_guest(vmcs))))
+    if (tr->selector & 4 || !canonical_in_model(cpu, tr->base) || tr->access & AR_UNUSABLE ||
+        !usable_segment_valid(tr, true) || (type != 11 && (type != 3 || ia32e_guest(vmcs))))
         return false;
-    return ldtr->access & AR_UNUSABLE || (!(ldtr->selector & 4) && canonical(ldtr->base) &&
+    return ldtr->access & AR_UNUSABLE || (!(ldtr->selector & 4) && canonical_in_model(cpu, ldtr->base) &&
                                           usable_segment_valid(ldtr, true) && (ldtr->access & AR_TYPE) == 2);
 }
 
 /* 27.3.1.3 */
-static bool descriptor_tables_valid(const struct vmcs *vmcs)
+static bool descriptor_tables_valid(const struct processor *cpu)
 {
-    return canonical(vmcs->guest_gdtr_base) && canonical(vmcs->guest_idtr_base) && !(vmcs->guest_gdtr_limit >> 16) &&
-           !(vmcs->guest_idtr_limit >> 16);
+    const struct vmcs *vmcs = &cpu->vmx->vmcs;
+    return canonical_in_model(cpu, vmcs->guest_gdtr_base) && canonical_in_model(cpu, vmcs->guest_idtr_base) &&
+           !(vmcs->guest_gdtr_limit >> 16) && !(vmcs->guest_idtr_limit >> 16);
 }
 
 /* 27.3.1.5: of the field that is not all ones. */
@@ -273,7 +278,7 @@ bool vmx_check_guest(const struct processor *cpu, uint64_t *qualification)
 {
     const struct vmcs *vmcs = &cpu->vmx->vmcs;
     *qualification = 0;
-    if (!control_registers_valid(cpu) || !segments_valid(vmcs) || !descriptor_tables_valid(vmcs))
+    if (!control_registers_valid(cpu) || !segments_valid(cpu) || !descriptor_tables_valid(cpu))
         return false;
     if (vmcs->vmcs_link_pointer != NO_VMCS && !link_pointer_valid(cpu)) {
         *qualification = QUALIFICATION_LINK_POINTER;
@@ -291,13 +296,15 @@ bool vmx_check_guest(const struct processor *cpu, uint64_t *qualification)
 
 /* ---- 27.3.1.4 and 27.3.1.5: what every entry looks at ---- */
 
-static bool rip_and_rflags_valid(const struct vmcs *vmcs)
+static bool rip_and_rflags_valid(const struct processor *cpu)
 {
+    const struct vmcs *vmcs = &cpu->vmx->vmcs;
     uint64_t rflags = vmcs->guest_rflags;
     bool ia32e = ia32e_guest(vmcs);
     if (ia32e && vmcs->guest_segment[CS].access & AR_L) {
-        uint64_t high = vmcs->guest_rip >> 48;
-        if (high && high != 0xffff)
+        unsigned width = has_feature(cpu, FEATURE_LA57) ? 57 : 48; /* its highest bit may be otherwise: not canonical */
+        uint64_t high = vmcs->guest_rip >> width;
+        if (high && high != ~0ull >> width)
             return false;
     } else if (vmcs->guest_rip >> 32) {
         return false;
@@ -331,7 +338,7 @@ bool vmx_check_guest_always(const struct processor *cpu, uint64_t *qualification
     uint32_t shadow = blocking & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS);
     uint64_t rflags = vmcs->guest_rflags, pending = vmcs->guest_pending_debug_exceptions;
     *qualification = 0;
-    if (!rip_and_rflags_valid(vmcs))
+    if (!rip_and_rflags_valid(cpu))
         return false;
     if (unlikely(activity != ACTIVE) &&
         (activity != HLT || shadow || dpl(&vmcs->guest_segment[SS])))

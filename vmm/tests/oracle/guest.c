@@ -27,6 +27,7 @@
 #define LDT_SELECTOR 0x50u
 #define GDT_BYTES 0x80u
 #define CPUID_AVX (1u << 28)
+#define CPUID_LA57 (1u << 16)
 
 #define ENTERED_FLAGS 0x40dd5u /* as in host.c */
 
@@ -47,6 +48,7 @@ static struct processor *cpu;
 static struct arena *arena;
 static uint8_t *physical;
 static uint32_t tables_end = TABLES_PHYSICAL;
+static unsigned linear_bits = 48; /* as the host's */
 
 uint8_t *guest_memory(void)
 {
@@ -69,7 +71,7 @@ void guest_clear(void)
 static uint64_t *entry_of(uint64_t linear)
 {
     uint32_t table = TABLES_PHYSICAL;
-    for (unsigned shift = 39; shift > 12; shift -= 9) {
+    for (unsigned shift = linear_bits - 9; shift > 12; shift -= 9) {
         uint64_t *entry = (uint64_t *)(physical + table) + (linear >> shift & 511);
         if (!*entry) {
             *entry = tables_end | 0x67;
@@ -149,6 +151,8 @@ bool guest_start(const struct machine_config *config, char *why, size_t size)
     for (unsigned i = 0; i < config->cpuid_count; i++)
         if (config->cpuid[i].leaf == 1)
             with_avx = config->cpuid[i].ecx & CPUID_AVX;
+        else if (config->cpuid[i].leaf == 7 && config->cpuid[i].ecx & CPUID_LA57)
+            linear_bits = 57;
     map_all();
     make_tables();
     guest_clear();
@@ -157,6 +161,7 @@ bool guest_start(const struct machine_config *config, char *why, size_t size)
     s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     s->cr3 = TABLES_PHYSICAL;
     s->cr4 = CR4_PAE | CR4_DE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
+    s->cr4 |= linear_bits == 57 ? CR4_LA57 : 0;
     s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     s->registers.xcr0 = with_avx ? 7 : 3;
     s->gdt_base = SYSTEM_LINEAR + GDT_OFFSET;

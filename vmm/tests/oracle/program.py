@@ -83,22 +83,27 @@ def environment() -> dict[str, str]:
 
 
 @cache
-def host_vendor() -> str:
+def host_says(key: str) -> str:
+    """The value of the first such line in /proc/cpuinfo."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("vendor_id"):
+        if line.startswith(key):
             return line.split(":")[1].strip()
     return ""
 
 
 def configuration(name: str) -> tuple[bytes, bool]:
-    """A `struct machine_config` with the model's CPUID, and whether it is of the host's vendor."""
+    """A `struct machine_config` of the model, and whether it is of the host's vendor. How wide linear addresses are is
+    the host's choice: Linux shows la57 when it has turned that on."""
     model = cpumodel.load(name)
+    if "la57" not in host_says("flags").split():
+        model = model.without(["LA57"])
     config = _core.ffi.new("struct machine_config *")
     rows = model.cpuid()
+    config.generation = model.generation
     config.memory_bytes, config.cpus, config.cpuid_count = 2 << 20, 1, len(rows)
     for index, row in enumerate(rows):
         config.cpuid[index] = row
-    return bytes(_core.ffi.buffer(config)), model.vendor == host_vendor()
+    return bytes(_core.ffi.buffer(config)), model.vendor == host_says("vendor_id")
 
 
 class Failure:

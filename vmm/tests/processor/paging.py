@@ -1,4 +1,4 @@
-"""Page tables of the three paging modes for one page under test, and what the SDM says of accesses to it.
+"""Page tables of the four paging modes for one page under test, and what the SDM says of accesses to it.
 
 The rules are written here a second time, from SDM volume 3, sections 4.3 to 4.8, as a list of reasons to fault.
 """
@@ -14,7 +14,7 @@ from rootmode import CODE, USER_CODE64, USER_DATA
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 63
 WP, PG = 1 << 16, 1 << 31
-PSE, PAE, PGE, PCIDE, SMEP, SMAP, PKE = 1 << 4, 1 << 5, 1 << 7, 1 << 17, 1 << 20, 1 << 21, 1 << 22
+PSE, PAE, PGE, LA57, PCIDE, SMEP, SMAP, PKE = (1 << bit for bit in (4, 5, 7, 12, 17, 20, 21, 22))
 KEY = 59  # of a leaf entry, 4 bits
 NXE, LMA, LME = 1 << 11, 1 << 10, 1 << 8
 AC = 1 << 18
@@ -40,9 +40,11 @@ MODES = {
     "32-bit": [Level(22, 4, TABLES), Level(12, 4, TABLES + 0x1000)],
     "pae": [Level(21, 8, TABLES), Level(12, 8, TABLES + 0x1000)],
     "4-level": [Level(shift, 8, TABLES + index * 0x1000) for index, shift in enumerate((39, 30, 21, 12))],
+    "5-level": [Level(shift, 8, TABLES + index * 0x1000) for index, shift in enumerate((48, 39, 30, 21, 12))],
 }
+LONG = ("4-level", "5-level")
 # The linear address of the page under test; no table on its way but CR3's is shared with the code's.
-PAGES = {"32-bit": 0x80000000, "pae": 0x80000000, "4-level": 0x8080000000}
+PAGES = {"32-bit": 0x80000000, "pae": 0x80000000, "4-level": 0x8080000000, "5-level": 0x1008080000000}
 
 
 @dataclass
@@ -72,7 +74,7 @@ def reserved_bits(case: Case, level: Level, leaf: bool) -> int:
     bits = sum(1 << bit for bit in range(PHYSICAL_BITS, 63 if case.mode == "pae" else 52))
     if not case.nxe:
         bits |= NX
-    if leaf and level.shift == 39:
+    if leaf and level.shift in (39, 48):
         bits |= PS
     if leaf and level.shift in (21, 30):
         bits |= sum(1 << bit for bit in range(13, level.shift))
@@ -99,7 +101,7 @@ def expected(case: Case) -> tuple[Outcome, int]:
     user_page = all(entry & U for entry in used)
     writable = all(entry & W for entry in used)
     rights = case.pkru >> (used[-1] >> KEY & 15) * 2
-    keyed = case.mode == "4-level" and case.cr4 & PKE and user_page and not fetch
+    keyed = case.mode in LONG and case.cr4 & PKE and user_page and not fetch
     locked = keyed and (rights & 1 or (rights & 2 and write and (case.user or case.cr0 & WP)))
     no_execute = case.mode != "32-bit" and any(entry & NX for entry in used)
     reasons = [
@@ -118,7 +120,7 @@ class PagedProbe(Probe):
     """A probe in one paging mode; supervisor code runs at CODE, user code at USER_WINDOW + CODE."""
 
     def __init__(self, paging: str) -> None:
-        super().__init__("max", "long" if paging == "4-level" else "protected")
+        super().__init__("max", "long" if paging in LONG else "protected")
         self.paging = paging
         supervisor = [page << 12 | A | D | W | P for page in range(256)]
         user = [entry | U for entry in supervisor]
@@ -136,8 +138,11 @@ class PagedProbe(Probe):
         if paging == "pae":
             for index, entry in enumerate((OWN + 0x2000 | P, OWN + 0x3000 | P, TABLES | P, 0)):
                 self[f"guest_pdpte[{index}]"] = entry
-        else:
+        elif paging == "4-level":
             self.quad(TABLES, OWN + 0x4000 | A | U | W | P)
+        else:
+            self.quad(OWN + 0x5000, OWN + 0x4000 | A | U | W | P)
+            self.quad(TABLES, OWN + 0x5000 | A | U | W | P)
 
     def entry_at(self, depth: int, page: int = 0) -> int:
         level = MODES[self.paging][depth]
@@ -155,15 +160,15 @@ class PagedProbe(Probe):
         """Everything but the entries and the access."""
         cs, ss, dpl = (USER_CODE64, USER_DATA, 0x60) if case.user else (0x18, 0x10, 0)
         self.registers.pkru = case.pkru
-        efer = (NXE if case.nxe else 0) | (LME | LMA if case.mode == "4-level" else 0)
+        efer = (NXE if case.nxe else 0) | (LME | LMA if case.mode in LONG else 0)
         self.set(
             guest_cr0=CR0 | case.cr0,
             guest_cr3=TABLES,
-            guest_cr4=CR4 | case.cr4 | (0 if case.mode == "32-bit" else PAE),
+            guest_cr4=CR4 | case.cr4 | (0 if case.mode == "32-bit" else PAE) | (LA57 if case.mode == "5-level" else 0),
             guest_efer=efer,
             guest_rflags=2 | (AC if case.ac else 0),
             guest_cs_selector=cs,
-            guest_cs_access_rights=(0xA09B if case.mode == "4-level" else 0xC09B) | dpl,
+            guest_cs_access_rights=(0xA09B if case.mode in LONG else 0xC09B) | dpl,
             guest_ss_selector=ss,
             guest_ss_access_rights=0xC093 | dpl,
         )
@@ -199,12 +204,12 @@ def random_case(rng: random.Random, mode: str) -> Case:
         entry = good & ~P | rng.choice([7, 7, 7, 7, 5, 3, 1, 0x67, 0x107, 0, 6])
         if mode != "32-bit":
             entry |= rng.choice([0] * 5 + [NX]) | rng.choice([0] * 30 + [1 << bit for bit in (40, 51, 52, 62)])
-        if level.shift not in (12, 39) and (mode != "32-bit" or cr4 & PSE) and rng.random() < 0.08:
+        if level.shift not in (12, 39, 48) and (mode != "32-bit" or cr4 & PSE) and rng.random() < 0.08:
             reserved = [1 << 21] if mode == "32-bit" else [1 << 13, 1 << 20]
             entry = entry & (NX | 0x67) | PS | rng.choice([0, 0, *reserved])
-        if level.shift == 39 and rng.random() < 0.03:
+        if level.shift in (39, 48) and rng.random() < 0.03:
             entry |= PS
-        if mode == "4-level" and rng.random() < 0.8:
+        if mode in LONG and rng.random() < 0.8:
             cr4 |= PKE
             entry |= rng.randrange(4) << KEY
         entries.append(entry)

@@ -60,7 +60,7 @@ def test_rights_and_error_codes(probe: PagedProbe) -> None:
             before, after = case.entries[depth], probe.entry(depth)
             flags = (A | (D if depth == used - 1 and case.access == "write" else 0)) if depth < used else 0
             assert after == before | flags, (number, case, depth)
-    assert CASES // 10 < good < CASES * 9 // 10, "the cases are one-sided"
+    assert CASES // 20 < good < CASES * 9 // 10, "the cases are one-sided"
 
 
 @pytest.mark.parametrize("access", ["read", "write"])
@@ -207,8 +207,8 @@ def test_invpcid_checks_its_operands(long: PagedProbe) -> None:
         (0, 1 << 12, 0, PCIDE, fault(GP, 0)),
         (0, 1, 0, 0, fault(GP, 0)),
         (1, 1, 0, 0, fault(GP, 0)),
-        (0, 0, 1 << 47, PCIDE, fault(GP, 0)),
-        (1, 0, 1 << 47, PCIDE, DONE),
+        (0, 0, 1 << 56, PCIDE, fault(GP, 0)),
+        (1, 0, 1 << 56, PCIDE, DONE),
     ]:
         long.quad(0xC000, pcid, linear)
         long.put("rax", 0xC000)

@@ -304,7 +304,7 @@ def test_ltr(long: Probe, access: int, high: int, selector: int, outcome: Outcom
 
 def test_ltr_and_lldt_of_a_base_that_is_not_canonical(long: Probe) -> None:
     for code, access in ((b"\x0f\x00\xd8", PRESENT | TSS_FREE), (b"\x0f\x00\xd0", PRESENT | LDT)):
-        describe(long, access, base=0x8765000, limit=0x67, high=0x00008000)
+        describe(long, access, base=0x8765000, limit=0x67, high=0x01000000)
         long.put("rax", SLOT)
         assert long.run(code) == fault(GP, SLOT)
         assert long.read(GDT + SLOT + 5, 1)[0] & 0xF == access & 0xF, "it is not busy"

@@ -50,7 +50,7 @@ def to_cr(number: int) -> bytes:
         (3, 1 << 63 | 0x10000, fault(GP, 0)),  # without PCIDs
         (4, LONG_CR4 | PGE | SMEP, DONE),
         (4, LONG_CR4 & ~PAE, fault(GP, 0)),
-        (4, LONG_CR4 | 1 << 12, fault(GP, 0)),  # LA57
+        (4, LONG_CR4 | 1 << 12, fault(GP, 0)),  # LA57: not in IA-32e mode
         (4, LONG_CR4 | 1 << 15, fault(GP, 0)),
         (4, LONG_CR4 | 1 << 32, fault(GP, 0)),
         (4, LONG_CR4 | PCIDE, DONE),
@@ -233,7 +233,7 @@ def test_lgdt_and_sidt(probe: Probe) -> None:
     assert probe.run(b"\x0f\x01\x08") == DONE
     assert probe.read(DATA, 2) == (0xFFF).to_bytes(2, "little")
     assert probe.word(DATA + 2) == probe["guest_idtr_base"]
-    probe.quad(DATA + 2, 1 << 47)
+    probe.quad(DATA + 2, NOT_CANONICAL)
     assert probe.run(b"\x0f\x01\x18") == fault(GP, 0), "not canonical"
     user(probe)
     assert probe.run(b"\x0f\x01\x10") == fault(GP, 0)
@@ -257,7 +257,7 @@ STAR, LSTAR, CSTAR, FMASK, FS_BASE, GS_BASE, KERNEL_GS_BASE, TSC_AUX = (
     0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000100, 0xC0000101, 0xC0000102, 0xC0000103
 )  # fmt: skip
 PAT, MTRR_DEF_TYPE, PHYSBASE, PHYSMASK, FIX64K, MTRRCAP = 0x277, 0x2FF, 0x200, 0x201, 0x250, 0xFE
-NOT_CANONICAL = 1 << 47
+NOT_CANONICAL = 1 << 56  # in 57 bits, whatever CR4.LA57: test_la57.py
 
 
 def wrmsr(probe: Probe, index: int, value: int) -> Outcome:

@@ -29,6 +29,7 @@ from rootmode import (
 
 FAILED = 1 << 31
 HUGE = 1 << 46  # beyond the physical-address width
+NOT_CANONICAL = 1 << 56  # in the 57 bits that the model's linear addresses have
 
 Change = Callable[[Root], object]
 
@@ -106,8 +107,8 @@ HOST: list[tuple[str, list[Change]]] = [
     ("CR4.PAE", [off("host_cr4", 1 << 5)]),
     ("CR4 unsupported bit", [on("host_cr4", 1 << 14)]),
     ("CR3 beyond the width", [put(host_cr3=HUGE)]),
-    ("SYSENTER_ESP", [put(host_sysenter_esp=1 << 47)]),
-    ("SYSENTER_EIP", [put(host_sysenter_eip=1 << 47)]),
+    ("SYSENTER_ESP", [put(host_sysenter_esp=NOT_CANONICAL)]),
+    ("SYSENTER_EIP", [put(host_sysenter_eip=NOT_CANONICAL)]),
     ("PAT", [on("exit_controls", 1 << 19), put(host_pat=2)]),
     ("EFER.LMA", [on("exit_controls", 1 << 21), put(host_efer=1 << 8)]),
     ("EFER reserved", [on("exit_controls", 1 << 21), put(host_efer=0xD02)]),
@@ -121,7 +122,7 @@ HOST: list[tuple[str, list[Change]]] = [
     ("IDTR base", [put(host_idtr_base=1 << 63)]),
     ("TR base", [put(host_tr_base=1 << 63)]),
     ("32-bit host", [off("exit_controls", 1 << 9)]),
-    ("RIP", [put(host_rip=1 << 47)]),
+    ("RIP", [put(host_rip=NOT_CANONICAL)]),
 ]
 
 V86 = 1 << 17
@@ -131,15 +132,15 @@ GUEST: list[tuple[str, str, list[Change], int]] = [
     ("CR0 upper half", "long", [on("guest_cr0", 1 << 40)], 0),
     ("CR0.PG without PE", "real", [on("guest_cr0", 1 << 31)], 0),
     ("CR4.VMXE", "long", [off("guest_cr4", 1 << 13)], 0),
-    ("CR4 unsupported bit", "long", [on("guest_cr4", 1 << 12)], 0),
+    ("CR4 unsupported bit", "long", [on("guest_cr4", 1 << 14)], 0),
     ("CR3", "long", [put(guest_cr3=HUGE)], 0),
     ("IA-32e mode without paging", "long", [off("guest_cr0", 1 << 31)], 0),
     ("IA-32e mode without PAE", "long", [off("guest_cr4", 1 << 5)], 0),
     ("PCIDE outside IA-32e mode", "protected", [on("guest_cr4", 1 << 17)], 0),
     ("DR7 upper half", "long", [put(guest_dr7=1 << 32)], 0),
     ("DEBUGCTL", "long", [put(guest_debugctl=2)], 0),
-    ("SYSENTER_ESP", "long", [put(guest_sysenter_esp=1 << 47)], 0),
-    ("SYSENTER_EIP", "long", [put(guest_sysenter_eip=1 << 47)], 0),
+    ("SYSENTER_ESP", "long", [put(guest_sysenter_esp=NOT_CANONICAL)], 0),
+    ("SYSENTER_EIP", "long", [put(guest_sysenter_eip=NOT_CANONICAL)], 0),
     ("PAT", "long", [on("entry_controls", 1 << 14), put(guest_pat=3 << 56)], 0),
     ("EFER reserved", "long", [on("guest_efer", 2)], 0),
     ("EFER.LMA against the control", "long", [off("guest_efer", 1 << 10)], 0),
@@ -147,9 +148,9 @@ GUEST: list[tuple[str, str, list[Change], int]] = [
     ("EFER.LMA in protected mode", "protected", [on("guest_efer", 1 << 10)], 0),
     ("TR selector TI", "long", [put(guest_tr_selector=TASK | 4)], 0),
     ("LDTR selector TI", "long", [put(guest_ldtr_selector=4)], 0),
-    ("TR base", "long", [put(guest_tr_base=1 << 47)], 0),
-    ("FS base", "long", [put(guest_fs_base=1 << 47)], 0),
-    ("LDTR base", "long", [put(guest_ldtr_base=1 << 47)], 0),
+    ("TR base", "long", [put(guest_tr_base=NOT_CANONICAL)], 0),
+    ("FS base", "long", [put(guest_fs_base=NOT_CANONICAL)], 0),
+    ("LDTR base", "long", [put(guest_ldtr_base=NOT_CANONICAL)], 0),
     ("CS base upper half", "long", [put(guest_cs_base=1 << 32)], 0),
     ("SS base upper half", "long", [put(guest_ss_base=1 << 32)], 0),
     ("DS base upper half", "long", [put(guest_ds_base=1 << 32)], 0),
@@ -179,12 +180,12 @@ GUEST: list[tuple[str, str, list[Change], int]] = [
     ("TR granularity", "long", [put(guest_tr_limit=0x100067)], 0),
     ("LDTR type", "long", [access("ldtr", 0x83)], 0),
     ("LDTR not present", "long", [access("ldtr", 0x02)], 0),
-    ("GDTR base", "long", [put(guest_gdtr_base=1 << 47)], 0),
-    ("IDTR base", "long", [put(guest_idtr_base=1 << 47)], 0),
+    ("GDTR base", "long", [put(guest_gdtr_base=NOT_CANONICAL)], 0),
+    ("IDTR base", "long", [put(guest_idtr_base=NOT_CANONICAL)], 0),
     ("GDTR limit", "long", [put(guest_gdtr_limit=0x10000)], 0),
     ("IDTR limit", "long", [put(guest_idtr_limit=0x10000)], 0),
     ("RIP upper half", "protected", [put(guest_rip=1 << 32)], 0),
-    ("RIP of the linear-address width", "long", [put(guest_rip=1 << 48)], 0),
+    ("RIP of the linear-address width", "long", [put(guest_rip=1 << 57)], 0),
     ("RFLAGS bit 1", "long", [put(guest_rflags=0)], 0),
     ("RFLAGS reserved", "long", [on("guest_rflags", 1 << 3)], 0),
     ("RFLAGS reserved upper bits", "long", [on("guest_rflags", 1 << 22)], 0),
@@ -298,10 +299,10 @@ def test_controls_are_checked_later(root: Root, name: str, changes: list[Change]
 
 
 def test_a_failed_entry_leaves_the_guest_and_its_event_alone(root: Root) -> None:
-    root.start("hlt", guest_rip=1 << 48, guest_rflags=0x202)
+    root.start("hlt", guest_rip=1 << 57, guest_rflags=0x202)
     root.inject(0x20, 0)
     assert root.enter() == FAILED | 33
-    assert root["guest_rip"] == 1 << 48
+    assert root["guest_rip"] == 1 << 57
     assert root["entry_interruption_information"] == 0x20 | VALID
     root["guest_rip"] = CODE
     assert root.enter() == 12
@@ -487,7 +488,7 @@ def test_msr_areas(root: Root) -> None:
         (0xC0000101, 0),
         (0x802, 0),  # x2APIC
         (0x480, 0),  # read-only
-        (0xC0000082, 1 << 47),  # not canonical
+        (0xC0000082, NOT_CANONICAL),
         (0x12345, 0),  # no such MSR
     ],
 )

@@ -195,7 +195,7 @@ def test_vmxoff_puts_the_vmcs_into_its_region(root: Root) -> None:
         (lambda r: lib.vmx_invept(r.cpu, 3, 0), False),
         (lambda r: lib.vmx_invept(r.cpu, 1, 0x400000 | 2 << 3 | 6), False),
         (lambda r: lib.vmx_invvpid(r.cpu, 0, 1, 0xFFFF800000000000), True),
-        (lambda r: lib.vmx_invvpid(r.cpu, 0, 1, 0x800000000000), False),
+        (lambda r: lib.vmx_invvpid(r.cpu, 0, 1, 1 << 56), False),
         (lambda r: lib.vmx_invvpid(r.cpu, 0, 0, 0), False),
         (lambda r: lib.vmx_invvpid(r.cpu, 1, 1, 0), True),
         (lambda r: lib.vmx_invvpid(r.cpu, 1, 0, 0), False),

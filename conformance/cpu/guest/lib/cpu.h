@@ -38,6 +38,7 @@ enum {
     CR4_OSFXSR = 1 << 9,
     CR4_OSXMMEXCPT = 1 << 10,
     CR4_UMIP = 1 << 11,
+    CR4_LA57 = 1 << 12,
     CR4_FSGSBASE = 1 << 16,
     CR4_PCIDE = 1 << 17,
     CR4_OSXSAVE = 1 << 18,
@@ -235,6 +236,7 @@ bool has(struct feature feature);
 #define FEATURE_SMAP FEATURE(7, 0, 1, 20, SMAP)
 #define FEATURE_UMIP FEATURE(7, 0, 2, 2, UMIP)
 #define FEATURE_PKU FEATURE(7, 0, 2, 3, PKU)
+#define FEATURE_LA57 FEATURE(7, 0, 2, 16, LA57)
 #define FEATURE_SYSCALL FEATURE(0x80000001, 0, 3, 11, SYSCALL)
 #define FEATURE_NX FEATURE(0x80000001, 0, 3, 20, NX)
 #define FEATURE_PDPE1GB FEATURE(0x80000001, 0, 3, 26, PDPE1GB)
