@@ -30,6 +30,7 @@ ANY = "any"
 NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
 PRESSES = r"^[a-z0-9_]+([- ][a-z0-9_]+)*$"
 Name = Annotated[str, Meta(pattern=NAME, max_length=64)]
+FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=64)]
 Size = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[KMG]$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -179,6 +180,10 @@ class Machine(Table, frozen=True, kw_only=True):
     """What the firmware tries to start from; (): the kinds of `drives` in their order."""
     nic: Annotated[str, Meta(pattern=r"^user$")] | None = None
     """`user`: a network card on a network inside the VMM, from which no packet leaves the machine."""
+    tftp: Mapping[FileName, Name] = {}
+    """Files that the network serves by TFTP: their names there, and the roles of media."""
+    bootfile: FileName | None = None
+    """The one of them that DHCP names."""
     bios_serial: bool = False
     """What the BIOS's services draw on the screen comes on the first serial line, too, and what is typed there is
     typed at them."""
@@ -190,6 +195,10 @@ class Machine(Table, frozen=True, kw_only=True):
             raise WrongKeyError("boot_order", "goes without a `kernel`")
         if BootDevice.NETWORK in self.boot_order and self.nic is None:
             raise WrongKeyError("boot_order", "`network` goes with a `nic`")
+        if self.tftp and self.nic is None:
+            raise WrongKeyError("tftp", "goes with a `nic`")
+        if self.bootfile is not None and self.bootfile not in self.tftp:
+            raise WrongKeyError("bootfile", f"{self.bootfile!r} is none of the files of `tftp`")
         self.places()
         for key in ("initrd", "append", "modules"):
             if self.kernel is None and getattr(self, key):
@@ -233,6 +242,8 @@ class Machine(Table, frozen=True, kw_only=True):
             yield ("modules", index), module.split(" ", 1)[0]
         for index, drive in enumerate(self.drives):
             yield ("drives", index, "media"), drive.media
+        for name, role in self.tftp.items():
+            yield ("tftp", name), role
 
 
 # ---- consoles ----

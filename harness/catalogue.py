@@ -140,6 +140,8 @@ def describe(guest: Guest, deaths: bool = False) -> Iterator[Text]:
         yield _field("starts from", ", ".join(device.value for device in machine.starts_from))
     if machine.nic:
         yield _field("nic", machine.nic)
+    for name, role in machine.tftp.items():
+        yield _field("tftp", f"{name}: {role}{', which DHCP names' if name == machine.bootfile else ''}")
     yield Text("media", "bold")
     for role, medium in about.media.items():
         yield _field(role, _medium(medium))

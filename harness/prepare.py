@@ -86,6 +86,8 @@ def machine_settings(
         boot_order=wanted.starts_from if wanted.kernel is None else (),
         firmware=tuple((name, one.path) for name, one in (firmware or {}).items()),
         nic=wanted.nic,
+        tftp=tuple((name, media[role].path) for name, role in wanted.tftp.items()),
+        bootfile=wanted.bootfile,
         bios_serial=wanted.bios_serial,
         seed=seed,
         rtc=changed.rtc,

@@ -120,6 +120,13 @@ def test_drives_find_their_places(tmp_path: Path) -> None:
     assert [device.value for device in machine.starts_from] == ["network", "cdrom"]
 
 
+def test_files_that_the_network_serves(tmp_path: Path) -> None:
+    served = 'nic = "user"\ntftp = { "a.ipxe" = "image", b = "kernel" }\nbootfile = "a.ipxe"\n'
+    machine = load_file(write(tmp_path, GOOD.replace("[machine]\n", "[machine]\n" + served))).definition.machine
+    assert (machine.tftp, machine.bootfile) == ({"a.ipxe": "image", "b": "kernel"}, "a.ipxe")
+    assert list(machine.roles())[1:] == [(("tftp", "a.ipxe"), "image"), (("tftp", "b"), "kernel")]
+
+
 def test_tags_choose_guests() -> None:
     assert "linux-debian12-cloud" in by_tag("linux")
     assert by_tag("amiga") == []
@@ -224,6 +231,14 @@ def line(text: str) -> int:
          "machine.boot_order: `network` goes with a `nic`"),
         ('kernel = "kernel"\nappend = "console=ttyS0"', 'boot_order = ["disk"]', "[machine]",
          "machine.kernel: is missing"),
+        ('"console=ttyS0"', '"c"\ntftp = { a = "image" }', line("append") + 1, "machine.tftp: goes with a `nic`"),
+        ('"console=ttyS0"', '"c"\nnic = "user"\ntftp = { "a.b" = "x" }', line("append") + 2,
+         r"machine.tftp.a.b: there is no \[media.x\]"),
+        ('"console=ttyS0"', '"c"\nnic = "user"\ntftp = { "../a" = "image" }', line("append") + 2,
+         "machine.tftp.*: expected `str` matching"),
+        ('"console=ttyS0"', '"c"\nnic = "user"\ntftp = { a = "image" }\nbootfile = "b"', line("append") + 3,
+         "machine.bootfile: 'b' is none of the files of `tftp`"),
+        ('"console=ttyS0"', '"c"\nnic = "e1000"', line("append") + 1, "machine.nic: expected `str` matching"),
         ('"boot/vmlinuz-*"', '"/boot/vmlinuz"', "file", "media.kernel.file: expected `str` matching"),
         ('"linux-image-cloud-amd64"', '"-oX=y"', "package", "media.kernel.package: expected `str` matching"),
         ('"bookworm"', '"../x"', line("package") + 1, "media.kernel.release: expected `str` matching"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from bringup.guests.definition import BootDevice
 from bringup.harness.vmms.definition import Vmm
@@ -30,10 +31,11 @@ def fill(argument: str, values: Mapping[str, object]) -> str:
     return _NAME.sub(value, argument)
 
 
-def command(vmm: Vmm, settings: Settings) -> tuple[str, ...]:
-    """The program, and the arguments for what the machine has; those of its channels are not among them."""
+def command(vmm: Vmm, settings: Settings, served: Path | None = None) -> tuple[str, ...]:
+    """The program, and the arguments for what the machine has; those of its channels are not among them. `served`: the
+    folder with the files of `settings.tftp`."""
     arguments = [*vmm.command]
-    for name, values in _asked(vmm, settings):
+    for name, values in _asked(vmm, settings, served):
         arguments += (fill(argument, values) for argument in option(vmm, name))
     return tuple(arguments)
 
@@ -45,7 +47,7 @@ def option(vmm: Vmm, name: str) -> Iterable[str]:
     return vmm.options.get(name, ())
 
 
-def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, object]]]:
+def _asked(vmm: Vmm, settings: Settings, served: Path | None = None) -> Iterator[tuple[str, Mapping[str, object]]]:
     yield "memory", {"memory": settings.memory, "mib": settings.memory // MIB}
     if settings.cpus > 1:
         yield "cpus", {"cpus": settings.cpus}
@@ -65,12 +67,19 @@ def _asked(vmm: Vmm, settings: Settings) -> Iterator[tuple[str, Mapping[str, obj
     if settings.firmware:
         yield "firmware", dict(settings.firmware)
     if settings.nic is not None:
-        yield "nic", {"nic": settings.nic}
+        yield "nic", {"nic": _network(settings.nic, served, settings.bootfile)}
     for name in ("bios_serial", "no_reboot", "debug_exit"):
         if getattr(settings, name):
             yield name, {}
     if SCREEN in settings.channels:
         yield SCREEN, {}
+
+
+def _network(kind: str, served: Path | None, bootfile: str | None) -> str:
+    """As QEMU's -nic has it, commas within doubled."""
+    files = {"tftp": served, "bootfile": bootfile}
+    given = (f"{key}={str(value).replace(',', ',,')}" for key, value in files.items() if value is not None)
+    return ",".join((kind, *given))
 
 
 def lacks(vmm: Vmm, settings: Settings) -> list[str]:
@@ -87,6 +96,8 @@ def lacks(vmm: Vmm, settings: Settings) -> list[str]:
     )
     if settings.debug_exit and not can.debug_exit:
         missing.append("isa-debug-exit")
+    if settings.tftp and not any("{nic}" in argument for argument in vmm.options.get("nic", ())):
+        missing.append("files by TFTP ({nic} in options.nic)")
     if SCREEN in settings.channels and not can.screen:
         missing.append("a text screen")
     if "turns" not in vmm.channels:

@@ -1,4 +1,5 @@
-"""Folders for sockets, where a VMM can do no better than paths: short, 0700, and swept when whoever made them is gone.
+"""Folders for sockets and for what a network serves, where a VMM can do no better than paths: short, 0700, and swept
+when whoever made them is gone.
 
 A folder is its keeper's to remove. A kill of keeper and driver at the same time leaves it; the next machine's start
 finds its lock free and sweeps it.
@@ -10,6 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +45,15 @@ class SocketFolder:
         """Removes it, if its keeper has not."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def serve(parent: Path, files: Iterable[tuple[str, Path]]) -> Path:
+    """A new folder `tftp` in which the files are found by these names."""
+    folder = parent / "tftp"
+    folder.mkdir(mode=0o700)
+    for name, file in files:
+        (folder / name).symlink_to(file.absolute())
+    return folder
 
 
 def sweep(parent: Path) -> None:

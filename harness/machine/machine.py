@@ -25,7 +25,7 @@ from bringup.vmm.screen.text import TextScreen
 
 from . import command as command_line
 from .ending import KILLED, Ending, FloodError, MachineError, refusal
-from .folder import SocketFolder
+from .folder import SocketFolder, serve
 from .kept import Exit, Kept
 from .link import HostLink, Link, TurnsLink, ending_of
 from .monitor_screen import MonitorScreen
@@ -289,7 +289,8 @@ class Machine:
 
 
 def start(vmm: LoadedVmm, settings: Settings, *, scale: Scale, folder: Path | None = None) -> Machine:
-    """Starts a machine and connects to it. `folder`: where sockets may lie that the VMM cannot inherit.
+    """Starts a machine and connects to it. `folder`: where sockets may lie that the VMM cannot inherit, and the files
+    that its network serves.
 
     MachineError: its text and blame say why not; nothing is left of it then.
     """
@@ -313,8 +314,14 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
             made.append(sockets.path)
         return made[0]
 
+    def served() -> Path | None:
+        try:
+            return serve(folder(), settings.tftp) if settings.tftp else None
+        except OSError as error:
+            raise MachineError(f"no folder for the files of {vmm.name}'s network: {error}", Blame.HOST) from None
+
     try:
-        command = [*command_line.command(definition, settings)]
+        command = [*command_line.command(definition, settings, served())]
         wires = {}
         names = [TURNS] if TURNS in definition.channels else settings.channels
         for name in names:

@@ -45,6 +45,10 @@ class Settings:
     firmware: tuple[tuple[str, Path], ...] = ()
     """The VMM's own, by its names."""
     nic: str | None = None
+    tftp: tuple[tuple[str, Path], ...] = ()
+    """What the card's network serves: names there, and files."""
+    bootfile: str | None = None
+    """The name of them that DHCP tells."""
     bios_serial: bool = False
     seed: int | None = None
     rtc: str | None = None

@@ -336,6 +336,30 @@ def test_folders_of_those_who_were_killed_are_swept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_that_a_network_serves(tmp_path: Path) -> None:
+    """They are there by their names while the machine is, and nothing of them afterwards."""
+    (tmp_path / "content").write_text("hello")
+    parent = tmp_path / "machines"
+    serving = vmm("shell", options={"memory": (), "nic": ("--nic={nic}",)})
+    files = (("a.ipxe", tmp_path / "content"), ("b", tmp_path / "content"))
+    settings = Settings(memory=1 << 20, nic="user", tftp=files, bootfile="a.ipxe")
+    machine = start(serving, settings, scale=Scale(), folder=parent)
+    (given,) = [word for word in machine.command if word.startswith("--nic=")]
+    served = Path(given.removeprefix("--nic=user,tftp=").removesuffix(",bootfile=a.ipxe"))
+    assert served.is_relative_to(parent)
+    assert {file.name: file.read_text() for file in served.iterdir()} == {"a.ipxe": "hello", "b": "hello"}
+    machine.close()
+    assert list(parent.iterdir()) == [] and (tmp_path / "content").read_text() == "hello"
+
+
+def test_a_file_that_cannot_be_served(tmp_path: Path) -> None:
+    settings = Settings(memory=1 << 20, nic="user", tftp=(("x" * 300, tmp_path),))
+    with pytest.raises(MachineError, match=r"no folder for the files of .*'s network: .*File name too long") as error:
+        start(vmm("shell", options={"memory": (), "nic": ()}), settings, scale=Scale(), folder=tmp_path / "machines")
+    assert error.value.blame is Blame.HOST
+    assert list((tmp_path / "machines").iterdir()) == []
+
+
 # ---- kill -9 ----
 
 DRIVER = """

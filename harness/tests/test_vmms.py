@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from standins import vmm
 
 from bringup.guests.definition import BootDevice, DriveKind, Limit
@@ -123,6 +125,18 @@ def test_the_command_line_of_a_machine() -> None:
     assert " -no-reboot -device isa-debug-exit" in text
     assert "seed" not in text
     assert lacks(load("qemu").definition, settings) == []
+
+
+def test_a_network_that_serves_files() -> None:
+    settings = Settings(memory=64 << 20, nic="user", tftp=(("a", Path("/media/1")),), bootfile="a")
+    words = command(load("qemu").definition, settings, Path("/tmp/x,y"))
+    assert words[words.index("-nic") + 1] == "user,tftp=/tmp/x,,y,bootfile=a,model=ne2k_pci,restrict=on"
+    assert "--nic=user,tftp=/tmp/x,,y,bootfile=a" in command(load("bringup").definition, settings, Path("/tmp/x,y"))
+    assert lacks(load("qemu").definition, settings) == lacks(load("bringup").definition, settings) == []
+    definition = load("qemu").definition
+    other = structs.replace(definition, options={**definition.options, "nic": ("-nic", "user")})
+    assert lacks(other, settings) == ["files by TFTP ({nic} in options.nic)"]
+    assert lacks(other, replace(settings, tftp=())) == []
 
 
 def test_a_machine_that_starts_from_drives() -> None:

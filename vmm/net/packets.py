@@ -1,6 +1,6 @@
-"""Ethernet, ARP, IPv4, ICMP, UDP and TCP as bytes: parsed with bounds, built with checksums.
+"""Ethernet, ARP, IPv4, IPv6, UDP and TCP as bytes: parsed with bounds, built with checksums.
 
-Source: RFC 826, 791, 792, 768, 9293; IEEE 802.3. A packet that is cut off or damaged is None.
+Source: RFC 826, 791, 8200, 768, 9293; IEEE 802.3. A packet that is cut off or damaged is None.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, Self
 
-ARP, IPV4 = 0x0806, 0x0800  # EtherType
-ICMP, TCP, UDP = 1, 6, 17  # protocol of an IPv4 packet
+ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD  # EtherType
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # protocol of an IPv4 packet, next header of an IPv6 packet
 ARP_REQUEST, ARP_REPLY = 1, 2
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16  # flags of a TCP segment
 BROADCAST = b"\xff" * 6
@@ -79,6 +79,33 @@ class Ip(NamedTuple):
     def pseudo_header(self, size: int) -> bytes:
         """What the checksums of UDP and TCP begin with."""
         return self.source + self.target + struct.pack(">BBH", 0, self.protocol, size)
+
+
+class Ip6(NamedTuple):
+    """An IPv6 packet; `protocol` is what follows its header, which may be an extension header."""
+
+    source: bytes
+    target: bytes
+    protocol: int
+    payload: bytes
+    hops: int = 255
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self | None:
+        if len(data) < 40 or data[0] >> 4 != 6:
+            return None
+        end = 40 + int.from_bytes(data[4:6], "big")
+        if end > len(data):
+            return None
+        return cls(data[8:24], data[24:40], data[6], data[40:end], data[7])
+
+    def build(self) -> bytes:
+        head = struct.pack(">IHBB", 6 << 28, len(self.payload), self.protocol, self.hops)
+        return head + self.source + self.target + self.payload
+
+    def pseudo_header(self, size: int) -> bytes:
+        """What the checksums of ICMPv6, UDP and TCP begin with (RFC 8200, 8.1)."""
+        return self.source + self.target + struct.pack(">II", size, self.protocol)
 
 
 class Udp(NamedTuple):

@@ -5,6 +5,7 @@
 | 10.0.2.2 | the gateway: ICMP echo, UDP and TCP echo (port 7), DHCP, TFTP of the files that it was given |
 | 10.0.2.3 | DNS: `gateway.test` and `dns.test`, and no other name |
 | 10.0.2.15 | the guest, by DHCP |
+| fe80::2, fec0::2 | the IPv6 router (icmpv6.py) |
 
 Source: RFC 826 (ARP), 792 (ICMP), 862 (echo), 2131 and 2132 (DHCP), 1035 (DNS), 1350 and 2347 to 2349 (TFTP), 9293
 (TCP).
@@ -16,6 +17,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from . import icmpv6
+from .icmpv6 import MAC
 from .packets import (
     ACK,
     ARP,
@@ -25,6 +28,7 @@ from .packets import (
     FIN,
     ICMP,
     IPV4,
+    IPV6,
     PSH,
     RST,
     SYN,
@@ -42,7 +46,6 @@ from .packets import (
 
 GATEWAY, DNS, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 3)), bytes((10, 0, 2, 15))
 MASK, EVERYWHERE = bytes((255, 255, 255, 0)), bytes((255,)) * 4
-MAC = bytes.fromhex("52550a000202")
 NAMES = {b"gateway.test": GATEWAY, b"dns.test": DNS}
 
 ECHO, DHCP_SERVER, DHCP_CLIENT, DOMAIN, TFTP = 7, 67, 68, 53, 69
@@ -75,8 +78,10 @@ class UserNetwork:
     def receive(self, data: bytes) -> list[bytes]:
         """The frames that answer a frame of the guest's, in order; whatever it is, it raises nothing."""
         frame = Frame.parse(data)
-        if frame is None or frame.target not in (MAC, BROADCAST):
+        if frame is None or frame.target not in (MAC, BROADCAST, *icmpv6.GROUP_MACS):
             return []
+        if frame.kind == IPV6:
+            return [answer.build() for answer in icmpv6.receive(frame)]
         if frame.kind == ARP:
             return [Frame(frame.source, MAC, ARP, reply).build() for reply in self._arp(frame.payload)]
         if frame.kind != IPV4 or (ip := Ip.parse(frame.payload)) is None:

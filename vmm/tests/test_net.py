@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from bringup.vmm.net.icmpv6 import MAC
 from bringup.vmm.net.packets import (
     ACK,
     ARP,
@@ -28,7 +29,7 @@ from bringup.vmm.net.packets import (
     checksum,
     parse_arp,
 )
-from bringup.vmm.net.user import DNS, EVERYWHERE, GATEWAY, GUEST, MAC, UserNetwork
+from bringup.vmm.net.user import DNS, EVERYWHERE, GATEWAY, GUEST, UserNetwork
 
 CARD = bytes.fromhex("525400123456")
 
