@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .loop import AIR_US, FLUSH_SECONDS, Ending, Runner, Status
 from .machine import CHANNELS, NEVER, UARTS, Exit, ExitKind, Limits
+from .spin import Spin
 from .terminal import wait_for_clients
 
 VERSION = 1
@@ -123,6 +124,7 @@ class TurnServer:
         self._accepted_bytes: list[int] = []
         self._halted = False  # how the last turn ended
         self._shown: bytes | None = None  # the screen that the driver was last given
+        self._spin = Spin()
         self._has_screen = runner.machine.screen() is not None
         self._listener = wait_for_clients(runner.poller, where, self._accepted)
 
@@ -251,8 +253,10 @@ class TurnServer:
 
     def serve(self, runner: Runner) -> None:
         """Waits for one request and carries it out."""
-        while (self._request is None or self._unsent) and runner.breathe(None):
+        self._spin.begin()
+        while (self._request is None or self._unsent) and runner.breathe(0 if self._spin.goes_on() else None):
             pass
+        self._spin.end()
         if self._request is None:
             return
         request, self._request = self._request, None

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from bringup.vmm.spin import Spin
+
 VERSION = 1
 UNLIMITED = 2**64 - 1
 INPUT_MAXIMUM = 1 << 19  # bytes sent with one request; more waits for the next
@@ -119,6 +121,7 @@ class TurnsClient:
         self._timeout: float | None = None
         self._path = "the turns socket" if isinstance(where, socket.socket) else where
         self._buffer = b""
+        self._spin = Spin()
         self._input: dict[int, bytes] = {}
         try:
             if not connected:
@@ -269,7 +272,9 @@ class TurnsClient:
 
     def _read(self, size: int) -> bytes:
         try:
-            data = self._socket.recv(size)
+            data = self._look(size)
+            if data is None:
+                data = self._socket.recv(size)
         except BlockingIOError:
             raise TurnsError(f"{self._path}: no answer in time") from None
         except ConnectionResetError:
@@ -279,6 +284,16 @@ class TurnsClient:
         if not data:
             raise MachineGoneError(f"{self._path}: the machine hung up")
         return data
+
+    def _look(self, size: int) -> bytes | None:
+        """What comes before it is worth sleeping; None: nothing."""
+        self._spin.begin()
+        while self._spin.goes_on():
+            with suppress(BlockingIOError):
+                data = self._socket.recv(size, socket.MSG_DONTWAIT)
+                self._spin.end()
+                return data
+        return None
 
     def _parse(self, frame: bytes) -> Turn:
         if frame[:1] == b"E":

@@ -89,8 +89,8 @@ def test_counts_do_not_depend_on_the_host(
             small = client._socket
 
             class Reader:
-                def recv(self, size: int) -> bytes:
-                    return small.recv(min(size, read_size))  # noqa: B023  # used within this round
+                def recv(self, size: int, flags: int = 0) -> bytes:
+                    return small.recv(min(size, read_size), flags)  # noqa: B023  # used within this round
 
                 def __getattr__(self, name: str) -> Any:
                     return getattr(small, name)  # noqa: B023
