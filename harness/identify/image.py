@@ -165,9 +165,10 @@ def _linux(head: bytes) -> Identified:
 
 
 def _linux_bytes(head: bytes) -> int:
-    """Of the whole file: setup and protected-mode code."""
-    setup, code = head[0x1F1] or 4, struct.unpack_from("<I", head, 0x1F4)[0]
-    return int((setup + 1) * SECTOR + code * 16)
+    """The least that the whole file has: setup, and protected-mode code in units of 16 bytes, rounded up."""
+    (protocol,) = struct.unpack_from("<H", head, 0x206)
+    setup, code = head[0x1F1] or 4, struct.unpack_from("<I" if protocol >= 0x204 else "<H", head, 0x1F4)[0]
+    return int((setup + 1) * SECTOR + max(16 * code - 15, 0))
 
 
 # ---- media ----

@@ -104,11 +104,9 @@ class LinuxBoot:
         return image
 
     def _command_line(self, kernel: Kernel) -> bytes:
-        line = self.append.encode("utf-8", "surrogateescape")
-        if len(line) > kernel.command_line_maximum:
-            raise BootError(
-                f"the command line has {len(line)} bytes: the kernel takes at most {kernel.command_line_maximum}"
-            )
+        line, most = self.append.encode("utf-8", "surrogateescape"), kernel.command_line_maximum
+        if len(line) > most:
+            raise BootError(f"the command line has {len(line)} bytes: the kernel {self.kernel} takes at most {most}")
         return line + b"\0"
 
     def _place_initrd(self, image: Image, kernel: Kernel, ram: int) -> tuple[int, int]:

@@ -152,7 +152,7 @@ class Qcow2Image:
             here = at + 8 * index
             if entry & _COMPRESSED:
                 start, size = self._compressed(entry)
-                if start + size > -(-self._file.size // SECTOR) * SECTOR or not start:
+                if start + size > -(-self._file.size // SECTOR) * SECTOR or not 0 < start < self._file.size:
                     raise self._fail(f"a compressed cluster at {start:#x} lies outside of the file", here)
                 continue
             target = entry & _OFFSET

@@ -1,1 +1,1 @@
-"""Fuzz targets of the decoder, of the whole processor and of chips (libFuzzer)."""
+"""Fuzz targets of the decoder, of the whole processor, of each chip, of images and of the network."""

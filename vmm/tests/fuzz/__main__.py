@@ -1,9 +1,11 @@
-"""`python -m fuzz [--seconds N] [--jobs N] [TARGET...]`: the targets with clang's libFuzzer, AddressSanitizer and
-UndefinedBehaviorSanitizer, from the inputs in corpus.txt. What it finds stays in build/fuzz."""
+"""`python -m fuzz [--seconds N] [--jobs N] [TARGET...]`: the targets in C with clang's libFuzzer, AddressSanitizer and
+UndefinedBehaviorSanitizer, from the inputs in corpus.txt; those in Python (pure.py) with Atheris, which is libFuzzer,
+too. What it finds stays in build/fuzz."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from bringup.vmm import cpumodel
 from bringup.vmm.core import _core
+
+from . import pure
 
 HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
@@ -82,16 +86,20 @@ def found(name: str) -> set[Path]:
 def fuzz(name: str, seconds: int, jobs: int) -> int:
     """0 when nothing was found."""
     inputs = BUILD / f"{name}-inputs"
-    inputs.mkdir(exist_ok=True)
-    for label, data in corpus()[name]:
-        (inputs / label).write_bytes(data)
-    settings = [f"-max_total_time={seconds}", "-max_len=546", "-timeout=10", f"-fork={jobs}", "-print_funcs=0",
-                "-print_final_stats=1", f"-artifact_prefix={BUILD}/{name}-"]  # fmt: skip
+    inputs.mkdir(parents=True, exist_ok=True)
+    settings = [f"-max_total_time={seconds}", "-max_len=546", "-timeout=10", "-print_final_stats=1",
+                f"-artifact_prefix={BUILD}/{name}-"]  # fmt: skip
+    if name in pure.TARGETS:
+        program = [sys.executable, "-m", "fuzz.pure", name, "-rss_limit_mb=1024"]
+    else:
+        program = [str(BUILD / TARGETS[name]), f"-fork={jobs}", "-print_funcs=0"]
+        for label, data in corpus()[name]:
+            (inputs / label).write_bytes(data)
     os.environ["FUZZ_CONFIGURATION"] = str(BUILD / "configuration")
     os.environ["FUZZ_CHIP"] = name
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")
     before = found(name)
-    status = subprocess.run([BUILD / TARGETS[name], *settings, inputs]).returncode
+    status = subprocess.run([*program, *settings, inputs]).returncode
     for path in sorted(found(name) - before):
         print(f"fuzz: {name} failed on {path}", file=sys.stderr)
         status = status or 1
@@ -99,20 +107,25 @@ def fuzz(name: str, seconds: int, jobs: int) -> int:
 
 
 def main() -> int:
+    known = [*TARGETS, *pure.TARGETS]
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(known)} (default: all)")
     arguments = parser.parse_args()
-    if unknown := set(arguments.targets) - set(TARGETS):
-        parser.error(f"there is no target {sorted(unknown)[0]!r}; there are {', '.join(TARGETS)}")
-    clang = shutil.which("clang")
-    if clang is None:
-        print("fuzz: clang is not installed (Debian: apt-get install clang)", file=sys.stderr)
+    if unknown := set(arguments.targets) - set(known):
+        parser.error(f"there is no target {sorted(unknown)[0]!r}; there are {', '.join(known)}")
+    names = arguments.targets or known
+    if sources := {TARGETS[name] for name in names if name in TARGETS}:
+        clang = shutil.which("clang")
+        if clang is None:
+            print("fuzz: clang is not installed (Debian: apt-get install clang)", file=sys.stderr)
+            return 2
+        build(clang, sources)
+        (BUILD / "configuration").write_bytes(configuration())
+    if set(names) & set(pure.TARGETS) and importlib.util.find_spec("atheris") is None:
+        print("fuzz: atheris is not installed (pip install atheris)", file=sys.stderr)
         return 2
-    names = arguments.targets or list(TARGETS)
-    build(clang, {TARGETS[name] for name in names})
-    (BUILD / "configuration").write_bytes(configuration())
     return max(fuzz(name, arguments.seconds, arguments.jobs) for name in names)
 
 

@@ -1,4 +1,4 @@
-"""The fuzz targets, as far as that is quick: their inputs, that they are C, and a short run of those of the chips."""
+"""The fuzz targets, as far as that is quick: their inputs, that they are C, a short run of all but the processor's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import fcntl
 import os
 import re
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from fuzz import pure
 from fuzz.__main__ import CORE, FOLDERS, HERE, TARGETS, configuration, corpus
+from fuzz.damage import Base, Input, damaged, fields, mutations
 
 FLAGS = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", f"-I{CORE}"]
 SANITIZERS = ["-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -97,3 +100,37 @@ def test_a_chip_that_is_none(programs: Path) -> None:
     environment = {**os.environ, "LD_PRELOAD": "", "FUZZ_CHIP": "abacus"}
     done = subprocess.run([programs / "chips", "1"], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (2, "FUZZ_CHIP names no chip\n")
+
+
+# ---- those in Python ----
+
+
+@pytest.mark.parametrize("name", pure.TARGETS)
+def test_a_short_run_in_python(name: str) -> None:
+    """From a fixed seed, in bounded memory: a process of its own."""
+    environment = {**os.environ, "LD_PRELOAD": "", "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-m", "fuzz.pure", name, "1500"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_found_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def target(data: bytes) -> None:
+        assert len(data) < 40, "too long"
+
+    monkeypatch.setattr(pure, "load", lambda name: target)
+    with pytest.raises(AssertionError, match="too long"):
+        pure.run("drives", 1000)
+    (line,) = capsys.readouterr().err.splitlines()
+    found = re.fullmatch(r"fuzz: drives failed on ([0-9a-f]{80,})", line)
+    assert found and bytes.fromhex(found[1]) in list(mutations(1, 1000, []))
+
+
+def test_damage() -> None:
+    base = Base(bytes(range(16)), fields(2, 4), "big")
+    assert damaged(base, Input(b"")) == base.content
+    assert damaged(base, Input(bytes([0, 0, 0, 2, 3]))) == bytes(range(4)) + b"\xff\xfc" + bytes(range(6, 16))
+    assert damaged(base, Input(bytes([210, 5, 0, 0]))) == bytes(range(5))
+    assert damaged(base, Input(bytes([230, 5, 0]))) == base.content + bytes(5)
+    assert damaged(base, Input(bytes([240, 0, 0, 9, 0, 0]))) == bytes(range(4)) + b"\x09\x0a" + bytes(range(6, 16))

@@ -196,6 +196,10 @@ def test_a_compressed_cluster_outside(refuses: Refuses) -> None:
     builder = Builder()
     builder.l2[0] = COMPRESSED | 0x10000000
     refuses(builder.build(), "offset 0x2000: a compressed cluster at 0x10000000 lies outside")
+    builder.put(1, b"x")
+    end = builder.end - 300
+    builder.l2[0] = COMPRESSED | (end + 100)  # where the last sector would go on
+    refuses(builder.build()[:end], f"offset 0x2000: a compressed cluster at {end + 100:#x} lies outside")
 
 
 @pytest.mark.parametrize("size", [0, 1, 71, 72, 103, 104, 4096, 4100, 8192, 8200, 12287])
