@@ -16,7 +16,7 @@ from bringup.harness.errors import HarnessError
 from bringup.harness.media.store import disk_errors, file_sha256
 from bringup.harness.vmms.loader import LoadedVmm
 
-from .image import identify
+from .image import IdentifyError, identify
 from .propose import name_for, propose
 
 SECONDS = 120.0
@@ -33,7 +33,13 @@ def add(arguments: Sequence[str]) -> int:
     name = options.name or name_for(image)
     if name in loader.names():
         raise HarnessError(f"{name!r} is the name of a guest that ships: --name gives this one another")
-    found = identify(image)
+    try:
+        found = identify(image)
+    except IdentifyError as error:
+        if not options.boot:
+            raise
+        print(f"bringup: {error}", file=sys.stderr)
+        return boot.NOT_TRIED
     for fact in found.facts:
         print(f"  {fact}")
     with disk_errors(str(image)):

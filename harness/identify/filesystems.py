@@ -1,7 +1,7 @@
 """File systems by their signatures, and the root folder of FAT: what a boot sector is likely to start is there.
 
 Sources: Microsoft FAT32 File System Specification 1.03; Linux ext4 disk layout; FreeBSD sys/ufs/ffs/fs.h and
-sys/disklabel.h; Practical File System Design with the Be File System; Minix fs(5).
+sys/disklabel.h; Practical File System Design with the Be File System; Minix fs(5); ECMA-119.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from bringup.vmm.storage import Medium, StorageError, read_bytes
 SECTOR = 512
 ROOT_MOST = 512
 """Entries of a root folder that are looked at."""
+_CD_ROOT_MOST = 64 << 10
+"""Bytes of a CD's."""
 _LABEL, _LONG_NAME, _FREE, _END = 0x08, 0x0F, 0xE5, 0x00
+CD_SECTOR, _CD_FOLDER = 2048, 1 << 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class FileSystem:
     name: str
     label: str = ""
     names: frozenset[str] = frozenset()
-    """Files of a FAT's root folder, as DOS writes them."""
+    """Files of the root folder, of a FAT or a CD, as DOS writes them."""
 
 
 def recognise(medium: Medium, offset: int) -> FileSystem | None:
@@ -41,6 +44,25 @@ def recognise(medium: Medium, offset: int) -> FileSystem | None:
             label = _text(piece(medium, offset + 1024 + 0x78, 16)) if name == "ext2/3/4" else ""
             return FileSystem(name, label)
     return None
+
+
+def cd_names(medium: Medium) -> frozenset[str]:
+    """Files of a CD's root folder (ECMA-119, 8.4.18 and 9.1), without their versions."""
+    record = piece(medium, 16 * CD_SECTOR + 156, 34)
+    if len(record) < 34:
+        return frozenset()
+    (sector,), (size,) = struct.unpack_from("<I", record, 2), struct.unpack_from("<I", record, 10)
+    data = piece(medium, sector * CD_SECTOR, min(size, _CD_ROOT_MOST))
+    names, at = set(), 0
+    while at + 34 <= len(data):
+        length, named = data[at], data[at + 32]
+        if length < 34:  # a record does not go over a sector's end
+            at += CD_SECTOR - at % CD_SECTOR
+            continue
+        if not data[at + 25] & _CD_FOLDER:
+            names.add(_text(data[at + 33 : at + 33 + named]).partition(";")[0].rstrip("."))
+        at += length
+    return frozenset(names)
 
 
 def piece(medium: Medium, offset: int, size: int) -> bytes:

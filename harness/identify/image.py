@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -28,6 +29,10 @@ KERNEL_MOST = 64 << 20
 PACKED_MOST = 1 << 20
 """Bytes of a packed kernel that are unpacked to see what it is."""
 _GZIP = b"\x1f\x8b"
+_LINUX = re.compile(r"\d+\.\d+\S* \(")
+"""What a Linux kernel calls itself: its release, and who has built it."""
+SYSTEM_AREA = 32 << 10
+"""Bytes of a CD before its file system: what a BIOS starts when the image is written to a disk."""
 _MULTIBOOT, _MULTIBOOT_SEARCH = 0x1BADB002, 8192  # Multiboot 0.6.96, 3.1
 _PARTITIONS = {
     0x00: "", 0x01: "FAT12", 0x04: "FAT16", 0x05: "extended", 0x06: "FAT16", 0x07: "NTFS or exFAT", 0x0B: "FAT32",
@@ -67,6 +72,8 @@ class Identified:
     format: str = "raw"
     packed: bool = False
     """A kernel within a gzip file."""
+    names: frozenset[str] = frozenset()
+    """Files in the root folders of its file systems."""
 
 
 def identify(path: Path) -> Identified:
@@ -110,7 +117,7 @@ def _concluded(
     found = recognise(signs)
     if found is not None:
         facts.append(f"{found[0].title}: {', '.join(found[1])}")
-    return Identified(start, tuple(facts), found[0] if found else None, architecture, format)
+    return Identified(start, tuple(facts), found[0] if found else None, architecture, format, names=signs.names)
 
 
 # ---- kernels ----
@@ -157,9 +164,9 @@ def _linux(head: bytes) -> Identified:
     version = head[version_at : version_at + 128].partition(b"\0")[0].decode("ascii", "replace")
     wide = protocol >= 0x20C and head[0x236] & 1
     words = "".join(char if char.isprintable() else "?" for char in version)
-    memtest = "Memtest86+" in words
     facts = [f"Linux boot protocol {protocol >> 8}.{protocol & 0xFF:02}, {64 if wide else 32} bits: {words}"]
-    signs = Signs(started=(b"Memtest86+" if memtest else b"Linux version ",))
+    linux = b"Linux version " if _LINUX.match(words) else b""  # others start by its protocol, too
+    signs = Signs(started=(words.encode(), linux))
     architecture = Architecture.X86_64 if wide else Architecture.I386
     return _concluded(Start.LINUX, facts, signs, architecture=architecture)
 
@@ -180,7 +187,7 @@ def _cdrom(path: Path, medium: Medium) -> Identified:
     entries = [entry for entry in read_catalog(medium, volume, str(path)) if entry.bootable and entry.platform == 0]
     if not entries:
         raise IdentifyError(f"{path}: is a CD that no BIOS starts from: El Torito has no entry for x86")
-    started, names, labels = [], frozenset[str](), [volume.label]
+    started, names, labels = [piece(medium, 0, SYSTEM_AREA)], filesystems.cd_names(medium), [volume.label]
     for entry in entries:
         kind = entry.emulation.name.lower().replace("_", " ")
         facts.append(f"El Torito: {'no emulation' if entry.emulation is Emulation.NONE else kind}, {entry.size} bytes")

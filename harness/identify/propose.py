@@ -18,6 +18,8 @@ ANYTHING = r"[^\s]"
 """The evidence where nothing is known: that it says anything."""
 BOOTED = rf"Booting from [^\n]{{1,40}}\s{{1,9}}(?!Boot failed){ANYTHING}"
 """That of a guest that SeaBIOS starts: it says anything after what SeaBIOS says."""
+INSTRUCTIONS = 250_000_000
+"""For each guest second of the limit: a system that waits for a key without HLT needs four times as many."""
 _CONFIGURATION = "console=0 b9600\n*nomp=1\nuser=glenda\n"
 """Plan 9's, which it wants to find as its first module."""
 
@@ -53,7 +55,7 @@ def _lines(found: Identified, path: Path, sha256: str, expect: str | None, vmm: 
     architecture = found.architecture or (system.architecture if system else Architecture.I386)
     yield f"architecture = {_text(architecture.value)}"
     yield "tier = 3"
-    yield f"limit = {{ guest = {seconds:g} }}"
+    yield f"limit = {{ guest = {seconds:g}, instructions = {int(seconds * INSTRUCTIONS)} }}"
     yield ""
     yield "[machine]"
     yield f"memory = {_text(system.memory if system else '256M')}"
@@ -83,6 +85,9 @@ def _lines(found: Identified, path: Path, sha256: str, expect: str | None, vmm: 
     yield "[[ladder]] # add rungs from what you see: docs/guests.md"
     yield f"id = {_text('expected' if expect is not None else 'up')}"
     yield 'console = "any"'
+    if system and system.asks and not found.names.intersection(system.asks_without):
+        steps = ", ".join(f'{{ wait = {_text(asked)} }}, {{ send = "\\r" }}' for asked in system.asks)
+        yield f"steps = [{steps}]"
     usual = (system and system.evidence) or (BOOTED if bios else ANYTHING)
     yield f"pattern = {_pattern(usual if expect is None else expect)}"
 

@@ -24,7 +24,7 @@ class System(Table, frozen=True, kw_only=True):
     """That ships: its death patterns are wanted."""
     texts: tuple[Text, ...] = ()
     names: tuple[Text, ...] = ()
-    """Files in the root folder of a FAT file system."""
+    """Files in the root folder of a FAT file system or a CD."""
     label: Text | None = None
     """Pattern of a whole volume label."""
     partitions: tuple[int, ...] = ()
@@ -33,6 +33,10 @@ class System(Table, frozen=True, kw_only=True):
     memory: Size = "256M"
     evidence: Text | None = None
     """Pattern of what it says when it is up, or on its way."""
+    asks: tuple[Text, ...] = ()
+    """What it asks before it is up, each to be answered by Enter,"""
+    asks_without: tuple[Text, ...] = ()
+    """when none of these files is in its root folder."""
     append: str = ""
     """Of a multiboot kernel, to have it talk on COM1."""
 

@@ -70,6 +70,33 @@ def test_other_proposals(tmp_path: Path) -> None:
     assert (drive.kind.value, drive.format) == ("disk", "qcow2")
 
 
+def test_a_dos_that_nothing_keeps_from_asking_the_date_is_answered(tmp_path: Path) -> None:
+    assert add(tmp_path, images.fat(1440, "KERNEL.SYS", "COMMAND.COM"), "--expect", "A:") == 0
+    (rung,) = loader.load("my-image").definition.ladder
+    assert [(step.wait, step.send) for step in rung.steps] == [
+        ("Enter new date", None), (None, "\r"), ("Enter new time", None), (None, "\r"),
+    ]  # fmt: skip
+    for name in ("AUTOEXEC.BAT", "FDCONFIG.SYS"):
+        assert add(tmp_path, images.fat(1440, "KERNEL.SYS", name), "--force") == 0
+        assert not loader.load("my-image").definition.ladder[0].steps
+
+
+def test_who_polls_without_end_has_an_end(tmp_path: Path) -> None:
+    assert add(tmp_path, images.fat(1440), "--seconds", "8") == 0
+    limit = loader.load("my-image").definition.limit
+    assert (limit.guest, limit.instructions) == (8, 2_000_000_000)
+
+
+@pytest.mark.parametrize(("words", "status"), [([], 1), (["--boot"], 3), (["--boot", "--expect", "A:"], 3)])
+def test_a_damaged_image_is_not_tried(
+    tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int
+) -> None:
+    assert add(tmp_path, b"\xeb\x3c\x90" + images.fat(1440)[3 : 720 << 10], *words) == status
+    error = capsys.readouterr().err
+    assert error.startswith("bringup: ") and "offset 0x13: truncated" in error and error.count("\n") == 1
+    assert not own.exists()
+
+
 def test_a_vmm_without_a_screen_has_the_bios_draw_on_com1(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "vmms" / "qemu.toml").read_text()
     vmm = tmp_path / "blind.toml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import strategies as st
 
 from bringup.guests import loader
 from bringup.guests.bounded import width
+from bringup.harness.identify import filesystems
 from bringup.harness.identify.image import Identified, IdentifyError, Start, identify
 from bringup.harness.identify.systems import Signs, recognise, systems
+from bringup.vmm.storage import StorageError
+from bringup.vmm.storage.medium import View
 
 from . import images
 
@@ -57,6 +61,8 @@ def seen(folder: Path, content: bytes) -> Identified:
         (images.disk(code=b"???"), Start.DISK, None, ("disk of 1 MiB",)),
         (images.bzimage(b"6.1.0-9-amd64 (builder)"), Start.LINUX, "Linux",
          ("Linux boot protocol 2.12, 64 bits: 6.1.0-9-amd64 (builder)", "Linux: text 'Linux version'")),
+        (images.bzimage(b"1.0.0+git-20190125", wide=False), Start.LINUX, None,
+         ("Linux boot protocol 2.12, 32 bits: 1.0.0+git-20190125",)),
         (images.bzimage(b"Memtest86+ v6.10\x1b", wide=False), Start.LINUX, "Memtest86+",
          ("Linux boot protocol 2.12, 32 bits: Memtest86+ v6.10?", "Memtest86+: text 'Memtest86+'")),
         (images.elf(b"GNU Mach 1.8"), Start.MULTIBOOT, "GNU Mach",
@@ -86,6 +92,42 @@ def test_a_cd(tmp_path: Path) -> None:
     )
     found = seen(tmp_path, images.made("iso", inputs, boot="floppy", emulation="floppy"))
     assert found.facts[1:] == ("El Torito: floppy 1440k, 1474560 bytes", "FreeDOS: file KERNEL.SYS")
+
+
+def test_a_cd_by_its_root_folder_and_by_what_a_disk_would_start(tmp_path: Path) -> None:
+    (tmp_path / "loader").write_bytes(b"ISOLINUX 6.04".ljust(4096))
+    (tmp_path / "ipxe.krn").write_bytes(b"kernel")
+    content = images.made("iso", {role: tmp_path / role for role in ("loader", "ipxe.krn")}, boot="loader")
+    assert seen(tmp_path, content).facts[-1] == "iPXE: file IPXE.KRN"
+    bare = images.made("iso", {"ipxe.krn": tmp_path / "ipxe.krn"}, boot="ipxe.krn")
+    grub = seen(
+        tmp_path, b"\xeb\x63\x90GRUB \0Geom".ljust(32 << 10, b"\0") + bare[32 << 10 :].replace(b"IPXE", b"OTHR")
+    )
+    assert (grub.start, grub.facts[-1]) == (Start.CDROM, "GRUB: text 'GRUB'")
+
+
+class InMemory:
+    """A medium of these bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+
+    def read(self, offset: int, buffer: View) -> None:
+        if offset + len(buffer) > self.size:
+            raise StorageError("memory", "ends", offset)
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+    def write(self, offset: int, data: View) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@given(st.binary(max_size=300), st.integers(16, 40), st.integers(0, 2**32 - 1))
+def test_any_root_folder_of_a_cd_has_an_end(data: bytes, sector: int, size: int) -> None:
+    content = images.at(40 * 2048, x809C=struct.pack("<2xI4xI20x", sector, size), xA000=data)
+    assert all(name.isprintable() for name in filesystems.cd_names(InMemory(content)))
 
 
 def test_a_qcow2_disk(tmp_path: Path) -> None:
