@@ -25,6 +25,8 @@ from .systems import Signs, System, recognise
 
 STARTED = 1 << 16
 """Bytes of a disk, a partition, a floppy that are looked through for texts: further on are those of other programs."""
+EMULATED_MOST = 2880 << 10
+"""Bytes of what a CD starts: a floppy whole, a hard disk's beginning."""
 KERNEL_MOST = 64 << 20
 PACKED_MOST = 1 << 20
 """Bytes of a packed kernel that are unpacked to see what it is."""
@@ -101,8 +103,9 @@ def identify(path: Path) -> Identified:
 def _look(path: Path, medium: Medium, format: str) -> Identified:
     head = piece(medium, 0, _MULTIBOOT_SEARCH)
     if format == "raw" and (kernel := _kernel(head, partial(piece, medium, 0, KERNEL_MOST))) is not None:
-        if kernel.start is Start.LINUX and medium.size < (needed := _linux_bytes(head)):
-            raise IdentifyError(f"{path}: truncated: {medium.size} bytes of {needed} that its header states")
+        size = path.stat().st_size or medium.size  # that of a disk is not its node's
+        if kernel.start is Start.LINUX and size < (needed := _linux_bytes(head)):
+            raise IdentifyError(f"{path}: truncated: {size} bytes of {needed} that its header states")
         return kernel
     if is_iso9660(medium):
         return _cdrom(path, medium)
@@ -191,7 +194,7 @@ def _cdrom(path: Path, medium: Medium) -> Identified:
     for entry in entries:
         kind = entry.emulation.name.lower().replace("_", " ")
         facts.append(f"El Torito: {'no emulation' if entry.emulation is Emulation.NONE else kind}, {entry.size} bytes")
-        started.append(piece(medium, entry.offset, max(entry.size, STARTED)))
+        started.append(piece(medium, entry.offset, min(max(entry.size, STARTED), EMULATED_MOST)))
         if entry.emulation is not Emulation.NONE and (inside := filesystems.recognise(medium, entry.offset)):
             names |= inside.names
             labels.append(inside.label)
@@ -209,6 +212,8 @@ def _disk(path: Path, medium: Medium, head: bytes, format: str) -> Identified:
     if head[510:512] != b"\x55\xaa":
         raise IdentifyError(f"{path}: is no kernel, no CD and no floppy, and has no boot sector (55h AAh at 1FEh)")
     facts = [f"disk of {medium.size >> 20} MiB" + (f", {format}" if format != "raw" else "")]
+    if path.stat().st_size % SECTOR:
+        facts.append("its file ends within a sector: truncated?")
     table = [struct.unpack_from("<B3xB3xII", head, 0x1BE + 16 * index) for index in range(4)]
     places, kinds = [0], set()
     for number, (active, kind, first, count) in enumerate(table, 1):

@@ -21,6 +21,7 @@ from .raw import File
 MAGIC = b"QFI\xfb"
 _HEADER_2, _HEADER_3 = 72, 104
 _L1_MOST = 32 << 20  # bytes of the first table, as QEMU bounds it
+_L2_MOST = 128 << 20  # bytes of all second tables: of 1 TiB in the usual clusters of 64 KiB
 _OFFSET = 0x00FF_FFFF_FFFF_FE00
 _COMPRESSED = 1 << 62
 _ZERO = 1 << 0
@@ -139,6 +140,8 @@ class Qcow2Image:
                 raise self._fail(f"a second table at {target:#x} overlaps another table", at + 8 * index)
             used.add(target >> self._bits)
             places[index] = target
+            if len(places) * self._cluster > _L2_MOST:
+                raise self._fail(f"second tables of more than {_L2_MOST >> 20} MiB", at + 8 * index)
         for index, target in places.items():
             tables[index] = self._table(target, self._entries)
             self._check_entries(target, tables[index], used)
@@ -146,6 +149,8 @@ class Qcow2Image:
 
     def _check_entries(self, at: int, table: array[int], used: set[int]) -> None:
         whole = self._file.size >> self._bits
+        if table.count(0) == len(table):
+            return
         for index, entry in enumerate(table):
             if not entry:
                 continue

@@ -160,7 +160,7 @@ def test_a_packed_kernel(tmp_path: Path) -> None:
         (images.at(34816, x8000=b"\1CD001\1"), "truncated: the list of volume descriptors has no end"),
         (images.disk((0x83, EXT))[: 300 << 10], "offset 0x1be: truncated: partition 1 ends at byte 524288"),
         (b"\xeb\x3c\x90" + images.fat(1440)[3 : 720 << 10], "offset 0x13: truncated: the FAT file system has 1474560"),
-        (images.bzimage(b"6.1")[:2048], "truncated: 2048 bytes of 2560 that its header states"),
+        (images.bzimage(b"6.1")[:2040], "truncated: 2040 bytes of 2560 that its header states"),
         (
             images.at(
                 1 << 16,
@@ -190,6 +190,24 @@ def test_a_cd_whose_catalog_lies_outside(tmp_path: Path) -> None:
     content[17 * 2048 + 0x47 : 17 * 2048 + 0x4B] = b"\xff\xff\xff\x7f"
     with pytest.raises(IdentifyError, match="the boot catalog's sector 2147483647 lies outside of the image"):
         seen(tmp_path, bytes(content))
+
+
+def test_a_disk_that_is_cut_within_a_sector(tmp_path: Path) -> None:
+    assert seen(tmp_path, images.disk()[:-100]).facts == ("disk of 1 MiB", "its file ends within a sector: truncated?")
+
+
+def test_a_disk_on_a_cd_is_not_read_whole(tmp_path: Path) -> None:
+    """One of 2 TiB, as its partition table says; the file is sparse."""
+    (tmp_path / "loader").write_bytes(images.disk((0x83, b""))[:4096])
+    content = bytearray(images.made("iso", {"loader": tmp_path / "loader"}, boot="loader"))
+    (catalog,) = struct.unpack_from("<I", content, 17 * 2048 + 0x47)
+    content[catalog * 2048 + 33] = 4  # hard disk emulation
+    (sector,) = struct.unpack_from("<I", content, catalog * 2048 + 40)
+    struct.pack_into("<II", content, sector * 2048 + 0x1BE + 8, 1, 0xFFFFFFF0)
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    os.truncate(path, 3 << 40)
+    assert "El Torito: hard disk, 2199023247872 bytes" in identify(path).facts
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,7 +100,9 @@ def fuzz(name: str, seconds: int, jobs: int) -> int:
     os.environ["FUZZ_CHIP"] = name
     os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")
     before = found(name)
-    status = subprocess.run([*program, *settings, inputs]).returncode
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:  # libFuzzer's end leaves no time to tidy up
+        environment = {**os.environ, "TMPDIR": folder}
+        status = subprocess.run([*program, *settings, inputs], env=environment).returncode
     for path in sorted(found(name) - before):
         print(f"fuzz: {name} failed on {path}", file=sys.stderr)
         status = status or 1

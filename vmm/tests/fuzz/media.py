@@ -3,7 +3,8 @@ is written to the file, and a read gives all that was asked for or an error."""
 
 from __future__ import annotations
 
-import os
+import atexit
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable
@@ -105,8 +106,9 @@ def kernels() -> tuple[Base, ...]:
 
 @cache
 def _folder() -> Path:
-    """In memory, and of no name that an error could end with."""
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    atexit.register(shutil.rmtree, folder)
+    return folder
 
 
 def _with_file(content: bytes, try_it: Callable[[Path], None]) -> None:

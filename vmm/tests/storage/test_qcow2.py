@@ -192,6 +192,20 @@ def test_a_cluster_that_is_used_twice(refuses: Refuses) -> None:
     refuses(builder.build(), "offset 0x2008: a cluster at 0x3000 is used twice")
 
 
+def test_tables_that_would_fill_memory(tmp_path: Path) -> None:
+    """Clusters of 2 MiB: each entry of the first table is a second table of as much, in a file that is mostly holes."""
+    head = bytearray(3 << 21)
+    builder = Builder(clusters=1 << 20, bits=21)
+    head[:104] = builder.build()[:104]
+    struct.pack_into(">QII", head, 24, 1024 << 39, 0, 1024)  # the disk's size, and the first table's
+    struct.pack_into(">1024Q", head, 1 << 21, *((2 + index) << 21 for index in range(1024)))
+    path = tmp_path / "holes.qcow2"
+    path.write_bytes(head)
+    os.truncate(path, 3 << 31)
+    with pytest.raises(StorageError, match=r"offset 0x200200: second tables of more than 128 MiB"):
+        Qcow2Image(path)
+
+
 def test_a_compressed_cluster_outside(refuses: Refuses) -> None:
     builder = Builder()
     builder.l2[0] = COMPRESSED | 0x10000000
