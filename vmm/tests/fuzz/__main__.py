@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 CORE = HERE.parent.parent / "core"
 BUILD = Path("build/fuzz").absolute()
 # Each target and its source; a row of chips.c's table is a target, too.
-TARGETS = {name: name for name in ("decode", "step", "dma", "fdc", "i8042", "ide", "vga")}
+TARGETS = {name: name for name in ("decode", "step", "dma", "fdc", "i8042", "ide", "vga", "board")}
 TARGETS |= dict.fromkeys(re.findall(r"^    CHIP\((\w+)", (HERE / "chips.c").read_text(), re.MULTILINE), "chips")
 # The folder of the core that a source is about.
 FOLDERS = {source: "processor" if source in ("decode", "step") else "chipset" for source in TARGETS.values()}
