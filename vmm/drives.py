@@ -66,6 +66,9 @@ class Drives:
         except StorageError as error:
             self._say(str(error))
             return _PROTECTED if isinstance(error, ProtectedError) else _FULL if isinstance(error, FullError) else _BAD
+        except MemoryError:
+            self._say("the host has no memory for what the guest writes to a drive")
+            return _FULL
         return 0
 
     def _overlays(self) -> dict[int, Overlay]:

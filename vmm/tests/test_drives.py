@@ -21,7 +21,7 @@ from bringup.vmm.boot import boot_order, fw_cfg
 from bringup.vmm.drives import Drives
 from bringup.vmm.machine import DEBUG_PORT, Exit, ExitKind, Limits, Machine
 from bringup.vmm.spec import ANYWHERE, MIB, Accel, Drive, MachineSpec, SpecError
-from bringup.vmm.storage import Kind, StorageError
+from bringup.vmm.storage import Kind, Overlay, StorageError
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
 needs_seabios = pytest.mark.skipif(not SEABIOS.exists(), reason=f"{SEABIOS} is not there: Debian's package seabios")
@@ -182,6 +182,20 @@ def test_a_protected_medium_and_a_file_that_shrinks(tmp_path: Path) -> None:
     for _ in range(3):
         assert drives.transfer(0, 4096, memoryview(bytearray(512)), False) == 3
     assert len(complaints) == 2 and complaints[1] == f"{path}, offset 0x1000: the file ends here"
+    drives.close()
+
+
+def test_a_host_without_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(4096))
+    drives, complaints = opened(path)
+
+    def write(self: Overlay, offset: int, data: memoryview) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Overlay, "write", write)
+    assert drives.transfer(0, 0, memoryview(bytearray(512)), True) == 4
+    assert complaints == ["the host has no memory for what the guest writes to a drive"]
     drives.close()
 
 

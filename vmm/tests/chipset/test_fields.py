@@ -82,3 +82,20 @@ def test_hash_sees_every_value_and_no_padding(lib: Any, ffi: Any, chip: str) -> 
     for offset in set(range(len(state))) - covered:
         state[offset] = 0xFF
     assert lib.fields_hash(table, state, 1) == zero
+
+
+def within(kind: Any) -> set[str]:
+    """The structures that this one holds, at any depth."""
+    found = set()
+    for _, member in kind.fields:
+        element = member.type
+        while element.kind == "array":
+            element = element.item
+        if element.kind == "struct":
+            found |= {element.cname.removeprefix("struct "), *within(element)}
+    return found
+
+
+def test_a_snapshot_of_the_board_holds_every_state(ffi: Any) -> None:
+    """`struct chips` is what is saved: a chip that is not in it would be forgotten."""
+    assert within(ffi.typeof("struct chips")) == set(CHIPS[:-1])
