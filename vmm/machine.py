@@ -50,6 +50,7 @@ class ExitKind(IntEnum):
     PANIC = 8
     DEBUG_EXIT = 9
     INTERNAL = 10
+    SCREEN = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Limits:
     output_age: int = 0
     stop_when_idle: bool = False
     air_us: int = 0
+    screen_step: int = 0
 
 
 class Segment(NamedTuple):
@@ -278,6 +280,7 @@ class Machine:
         ours.count, ours.time = limits.count, limits.time
         ours.output_bytes, ours.output_age = limits.output_bytes, limits.output_age
         ours.stop_when_idle, ours.air_us = limits.stop_when_idle, limits.air_us
+        ours.screen_step = limits.screen_step
         self._lib.machine_run(self._machine, ours, end)
         reason = self._ffi.string(end.reason).decode(errors="replace") if end.reason[0] != b"\0" else ""
         return Exit(ExitKind(end.kind), end.detail, end.count, end.time, end.deadline, reason)
@@ -390,6 +393,10 @@ class Machine:
             blink=bool(raw.blink),
             line_graphics=bool(raw.line_graphics),
         )
+
+    def screen_seen(self) -> None:
+        """What it shows now has been seen: what scrolls until `ExitKind.SCREEN` counts from here."""
+        self._lib.machine_screen_seen(self._machine)
 
     def fonts(self) -> tuple[bytes, bytes]:
         """The VGA's two fonts, as `screen.picture` wants them; MachineError: the machine has no screen."""

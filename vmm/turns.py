@@ -31,7 +31,8 @@ GOES_ON = -1  # the status in an answer that is not the last
 LENGTH = struct.Struct("<I")
 HELLO = struct.Struct("<cHBBQQ")
 FEATURES = struct.Struct("<I")
-FEATURE_SCREEN = 1
+FEATURE_SCREEN, FEATURE_WATCH = 1, 2
+STEP = struct.Struct("<I")
 KEY = struct.Struct("<I")
 REQUEST = struct.Struct(f"<cQQ{UARTS}I")
 ANSWER = struct.Struct(f"<cBBhIQQ{UARTS}I{CHANNELS}I")
@@ -45,6 +46,7 @@ class Reason(IntEnum):
     EVENT = 2
     LIMIT = 3
     HALTED = 4
+    SCREEN = 5
 
 
 class Event(IntEnum):
@@ -66,6 +68,7 @@ _REASONS = {
     ExitKind.OUTPUT: Reason.OUTPUT,
     ExitKind.LIMIT: Reason.LIMIT,
     ExitKind.IDLE_FOREVER: Reason.HALTED,
+    ExitKind.SCREEN: Reason.SCREEN,
 }
 _EVENTS = {
     ExitKind.POWER_OFF: Event.POWER_OFF,
@@ -124,6 +127,7 @@ class TurnServer:
         self._accepted_bytes: list[int] = []
         self._halted = False  # how the last turn ended
         self._shown: bytes | None = None  # the screen that the driver was last given
+        self._step = 0  # instructions between two looks at text that scrolls
         self._spin = Spin()
         self._has_screen = runner.machine.screen() is not None
         self._listener = wait_for_clients(runner.poller, where, self._accepted)
@@ -136,7 +140,7 @@ class TurnServer:
             return
         self._connection = connection
         machine = self._runner.machine
-        features = FEATURES.pack(FEATURE_SCREEN) if self._has_screen else b""
+        features = FEATURES.pack(FEATURE_SCREEN | FEATURE_WATCH) if self._has_screen else b""
         self._send(HELLO.pack(b"H", VERSION, UARTS, CHANNELS, machine.count, machine.time), features)
         self._watch()
 
@@ -200,7 +204,8 @@ class TurnServer:
         if len(self._received) > end:
             raise ProtocolError("more than one request at a time")
         self._received.clear()
-        if self._has_screen and body == b"S":
+        if self._has_screen and body[:1] == b"S" and len(body) in (1, 1 + STEP.size):
+            self._step = STEP.unpack_from(body, 1)[0] if len(body) > 1 else 0
             self._show()
         elif self._has_screen and body[:1] == b"K":
             self._press(body[1:])
@@ -211,6 +216,8 @@ class TurnServer:
         """What the screen shows, if the driver has not been given it already."""
         screen = self._runner.machine.screen()
         packed = screen.pack() if screen is not None else b""
+        if self._step:
+            self._runner.machine.screen_seen()
         self._send(b"s", packed if packed != self._shown else b"")
         self._shown = packed
 
@@ -270,6 +277,7 @@ class TurnServer:
             output_age=OUTPUT_AGE,
             stop_when_idle=True,
             air_us=AIR_US,
+            screen_step=self._step,
         )
         end = None
         while runner.ending is None and (end is None or end.kind is ExitKind.AIR):

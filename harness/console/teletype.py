@@ -1,7 +1,8 @@
 """What a text screen shows over time as the text that a teletype would have printed: lines that scroll become lines, a
 line that grows grows, and what is drawn elsewhere comes as lines of its own.
 
-Screens are samples: what came and went between two of them is not in the text.
+Screens are samples: what was drawn over between two of them is not in the text, and a line may be there twice that a
+driver was moving up just then.
 """
 
 from __future__ import annotations

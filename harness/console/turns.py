@@ -48,6 +48,7 @@ class Reason(IntEnum):
     EVENT = 2  # see Turn.event
     LIMIT = 3  # the turn's own
     HALTED = 4  # halted, and only input could end it
+    SCREEN = 5  # half of its text has scrolled since it was asked for
 
 
 class Event(IntEnum):
@@ -68,6 +69,7 @@ class Feature(IntFlag):
     """What a machine can do beyond turns; its hello says so."""
 
     SCREEN = 1  # it has a screen and a keyboard
+    WATCH = 2  # it ends a turn before text scrolls away unseen
 
 
 class Channel(NamedTuple):
@@ -136,7 +138,7 @@ class TurnsClient:
                 raise TurnsError(f"{self._path} speaks version {version} of the turns protocol, not {VERSION}")
             told = hello[_HELLO.size :]  # nothing, by machines from before there were features
             features = _FEATURES.unpack_from(told)[0] if len(told) >= _FEATURES.size else 0
-            self.features = Feature(features & Feature.SCREEN)
+            self.features = Feature(features & (Feature.SCREEN | Feature.WATCH) if features & Feature.SCREEN else 0)
         except BaseException:
             self._socket.close()
             raise
@@ -209,10 +211,12 @@ class TurnsClient:
             self.parting, frame = frame[1:] or None, self._frame()
         return self._parse(frame)
 
-    def screen(self) -> bytes | None:
+    def screen(self, step: int = 0) -> bytes | None:
         """What the machine's screen shows now (`bringup.vmm.screen.text.unpack`), None: the same as when last asked.
-        No guest time passes. TurnsError: it has none."""
-        return self._ask(b"S")[1:] or None
+        With `step` a turn ends when half of its text has scrolled since, which the machine sees every so many
+        instructions, if it can (Feature.WATCH). No guest time passes. TurnsError: it has none."""
+        watch = struct.pack("<I", step) if step and self.features & Feature.WATCH else b""
+        return self._ask(b"S" + watch)[1:] or None
 
     def press(self, events: Sequence[int]) -> int:
         """Key events for the machine's keyboard (docs/turns.md); returns how many it took, the rest is the caller's

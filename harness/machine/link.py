@@ -34,8 +34,9 @@ KEYS_MAXIMUM = 1 << 16
 SAMPLE_NS = 5_000_000
 """Guest nanoseconds between two looks at the screen; at multiples of it, so that every run looks when the others do."""
 DENSE_STEP = 100_000
-"""Instructions between two looks while the screen changes. A quick driver writes and scrolls a line in a few hundred:
-lines can still pass unseen, but with 25,000 looking took a fifth of a boot's time."""
+"""Instructions between two looks while the screen changes."""
+WATCH_STEP = 10_000
+"""Instructions between two of the machine's own looks at text that scrolls: it ends a turn before lines are gone."""
 DENSE_AFTER_CHANGE, DENSE_AFTER_KEY = 500_000, 2_000_000
 """For so many instructions after the screen has changed, and after a key was pressed."""
 SAMPLE_SECONDS = 0.1
@@ -167,7 +168,7 @@ class TurnsLink(Link):
             if self._client.time < self._sample_at and not dense and not self.halted:
                 return
             self._sample_at = self._next_sample()
-        data = self._client.screen() if self.ending is None else self._client.parting
+        data = self._client.screen(WATCH_STEP) if self.ending is None else self._client.parting
         if data is None:
             return
         self._dense_until = max(self._dense_until, self._client.count + DENSE_AFTER_CHANGE)
@@ -216,7 +217,7 @@ class TurnsLink(Link):
             stuck = self._client.unsent in (0, typed) and not (self._keys and pressed)
             self.halted = stuck and not any(c.data for c in turn.channels)
         try:
-            self._look(dense)
+            self._look(dense or turn.reason is Reason.SCREEN)
         except TurnsError as error:
             self._failed(error)
 

@@ -191,6 +191,8 @@ static uint64_t horizon(const struct machine *machine)
     uint64_t until = min64(board_deadline(machine->board), output_deadline(machine)), count = machine_count(machine);
     until = min64(until, machine->limits->time);
     until = min64(until, add_saturated(vcpu->time, machine->limits->count - count));
+    if (machine->limits->screen_step)
+        until = min64(until, vcpu->time + (machine->watch.at - count));
     until = min64(until, vcpu->time + (machine->config.clock == CLOCK_HOST ? AIR_HOST_CLOCK : AIR));
     if (machine->config.cpus > 1)
         until = min64(until, vcpu->time + (machine->slice_end - count));
@@ -219,6 +221,10 @@ static void run_until_exit(struct machine *machine, const struct machine_limits 
         advance_board(machine);
         if (ended(machine, exit))
             return;
+        if (limits->screen_step && screen_moves_on(machine)) {
+            exit->kind = MACHINE_SCREEN;
+            return;
+        }
         if (__atomic_load_n(&machine->kicked, __ATOMIC_RELAXED)) {
             __atomic_store_n(&machine->kicked, 0, __ATOMIC_RELAXED);
             return;

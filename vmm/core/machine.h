@@ -96,7 +96,8 @@ enum machine_exit_kind {
     MACHINE_TRIPLE_FAULT = 7,
     MACHINE_PANIC = 8,        /* pvpanic: the guest says it panicked */
     MACHINE_DEBUG_EXIT = 9,   /* isa-debug-exit; `detail` is the written value */
-    MACHINE_INTERNAL = 10     /* the VMM cannot go on; `reason` says why */
+    MACHINE_INTERNAL = 10,    /* the VMM cannot go on; `reason` says why */
+    MACHINE_SCREEN = 11       /* half of the text has scrolled since machine_screen_seen: see it before it is gone */
 };
 
 struct machine_limits {
@@ -106,6 +107,7 @@ struct machine_limits {
     uint64_t output_age;     /* MACHINE_OUTPUT when the oldest unread byte is so old (0: never) */
     uint32_t stop_when_idle; /* 1: MACHINE_IDLE when the guest halts with unread output */
     uint32_t air_us;         /* MACHINE_AIR after so many host microseconds (0: never) */
+    uint32_t screen_step;    /* look for MACHINE_SCREEN every so many instructions (0: never) */
 };
 
 struct machine_exit {
@@ -161,6 +163,8 @@ struct machine_screen {
 };
 /* 0: the machine has no screen. */
 int machine_screen(const struct machine *machine, struct machine_screen *screen);
+/* What it shows now has been seen: what scrolls counts from here. */
+void machine_screen_seen(struct machine *machine);
 /* The font of characters whose attribute bit 3 is clear (0) or set (1): 256 glyphs of 32 bytes, a byte a scan line. */
 int machine_font(const struct machine *machine, unsigned set, uint8_t *glyphs);
 /* Key events for the keyboard (chipset/ps2_keyboard.h) and movement of the mouse: right, up, wheel towards the user;

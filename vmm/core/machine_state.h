@@ -6,6 +6,16 @@
 
 #define NEVER MACHINE_NEVER
 
+/* What has become of the text since it was seen (screen_watch.c). */
+#define WATCHED_ROWS 256
+struct screen_watch {
+    uint64_t at;                /* the machine's count at which it is looked at next */
+    uint64_t text;              /* board_text_hash of the last look */
+    unsigned rows, scrolled;    /* of the last look; since it was seen */
+    uint64_t row[WATCHED_ROWS]; /* a hash of each, 0 for blanks */
+    struct machine_screen screen;
+};
+
 struct machine {
     struct machine_config config;
     const struct accel *accel;
@@ -26,6 +36,7 @@ struct machine {
     bool host_epoch_known;
     bool a20_closed;        /* as the accelerator has it */
     uint32_t kicked;        /* atomic */
+    struct screen_watch watch;
 };
 
 static inline uint64_t min64(uint64_t a, uint64_t b)
@@ -56,6 +67,11 @@ void memory_window_follow(struct machine *machine);
 /* struct board_memory; `context` is the machine. */
 uint8_t *memory_at(void *context, uint64_t gpa, uint64_t size, bool write);
 uint8_t *memory_hidden(void *context, uint64_t gpa);
+
+/* ---- screen_watch.c ---- */
+
+/* Every limits->screen_step instructions: has half of the text scrolled that was seen? */
+bool screen_moves_on(struct machine *machine);
 
 /* ---- schedule.c ---- */
 

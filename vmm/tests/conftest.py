@@ -114,6 +114,9 @@ class FakeLib:
         self.refuse = ""
         self.shows: str | None = None
         """On the screen; None: there is none."""
+        self.scrolls = False
+        """Half of it is gone when the machine next looks."""
+        self.seen = 0
         self.pressed: list[int] = []
         self.moved: list[tuple[int, int, int, int]] = []
 
@@ -190,6 +193,9 @@ class FakeLib:
             screen.cells[at] = 0x0700 | ord(char)
         return 1
 
+    def machine_screen_seen(self, handle: int) -> None:
+        self.seen += 1
+
     def machine_font(self, handle: int, number: int, glyphs: Any) -> int:
         return int(self.shows is not None)
 
@@ -226,6 +232,9 @@ class FakeLib:
         return SimpleNamespace(**{name.removeprefix("MACHINE_"): value for name, value in names.items()})
 
     def _run(self, machine: FakeMachine, limits: Any) -> tuple[str, int, str]:
+        if limits.screen_step and self.scrolls:
+            self.scrolls = False
+            return "SCREEN", 0, ""
         for _ in range(self.air_every):
             unread = sum(map(len, machine.outputs))
             oldest = min((queue[0][2] for queue in machine.outputs if queue), default=NEVER)

@@ -183,3 +183,53 @@ def test_a_machine_without_a_screen() -> None:
             machine.fonts()
         assert machine.press([0x11E]) == 1
         machine.move(1, 1)
+
+
+# mov ax, b800h; mov ds, ax; mov es, ax; xor bp, bp; cld
+# next: the screen but its first row up by one: mov si, 160; xor di, di; mov cx, 1920; rep movsw
+#   its last row blank: mov cx, 80; mov ax, 0720h; rep stosw; mov di, 3840; mov dx, bp; mov cx, 4
+# digit: rol dx, 4; mov al, dl; and al, 15; cmp al, 10; sbb al, 69h; das; stosb; inc di; loop digit
+#   inc bp; cmp bp, 300h; jne next; cli; hlt
+QUICK_LINES = 0x300
+QUICK = bytes.fromhex(
+    "b800b8 8ed8 8ec0 31ed fc bea000 31ff b98007 f3a5 b95000 b82007 f3ab bf000f 89ea b90400"
+    "c1c204 88d0 240f 3c0a 1c69 2f aa 47 e2f0 45 81fd0003 75cf fa f4"
+)
+
+
+@pytest.mark.parametrize("accel", list(Accel), ids=lambda accel: accel.name.lower())
+@pytest.mark.parametrize(("step", "turn"), [(10_000, 100_000), (10_000, 5_000_000), (0, 100_000)])
+def test_no_line_scrolls_away_unseen(accel: Accel, step: int, turn: int) -> None:
+    """Two thousand instructions a line: without the machine's own looks half of them are lost."""
+    seen: set[str] = set()
+    with Machine(MachineSpec(memory=2 * MIB, accel=accel, firmware=rom(mode_3() + QUICK))) as machine:
+        kind, looks = ExitKind.LIMIT, 0
+        while kind is not ExitKind.IDLE_FOREVER:
+            kind = machine.run(Limits(count=machine.count + turn, screen_step=step)).kind
+            seen.update(lines(machine))
+            machine.screen_seen()
+            looks += 1
+    numbers = {f"{number:04X}" for number in range(QUICK_LINES)}
+    assert (numbers <= seen) is bool(step)
+    assert looks < QUICK_LINES / 10
+
+
+def test_a_screen_that_stands_ends_no_run(start: Callable[[bytes], Machine]) -> None:
+    """A cell that changes, a line that grows: nothing is lost."""
+    code = mode_3() + b"".join(store(0xB8000 + 160 * row, 0x41 + row) for row in range(20))
+    code += b"".join(store(0xB8000 + 160 * 5 + 2 * column, 0x2E) for column in range(1, 70))
+    spec = MachineSpec(memory=2 * MIB, firmware=rom(code + HALT))
+    with Machine(spec) as machine:
+        assert machine.run(Limits(screen_step=7)).kind is ExitKind.IDLE_FOREVER
+
+
+def test_a_screen_that_is_cleared_ends_a_run() -> None:
+    text = b"".join(store(0xB8000 + 160 * row, 0x41 + row) for row in range(20))
+    wait = bytes.fromhex("31c9 e2fe")  # xor cx, cx; loop itself
+    clear = bytes.fromhex("b800b8 8ec0 31ff b9d007 b82007 f3ab")  # es:0 on: 2000 blanks
+    with Machine(MachineSpec(memory=2 * MIB, firmware=rom(mode_3() + text + wait + clear + wait + HALT))) as machine:
+        counts = []
+        while machine.run(Limits(screen_step=10_000)).kind is ExitKind.SCREEN:
+            counts.append(machine.count)
+            machine.screen_seen()
+        assert counts == [70_000]

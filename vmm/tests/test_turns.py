@@ -335,7 +335,7 @@ def test_screen_and_keys(bench: Any, guests: Any, here: Path) -> None:
     run.core.lib.shows = "A:\\>"
     run.turns(SOCKET)
     with TurnsClient(SOCKET) as client:
-        assert client.features == Feature.SCREEN
+        assert client.features == Feature.SCREEN | Feature.WATCH
         shown = client.screen()
         assert shown is not None
         assert unpack(shown).lines[0] == "A:\\>"
@@ -347,6 +347,19 @@ def test_screen_and_keys(bench: Any, guests: Any, here: Path) -> None:
         assert client.press([1]) == 0
         assert client.press([]) == 0
     assert run.core.lib.pressed == list(range(16))
+
+
+def test_a_screen_that_is_watched_ends_turns(bench: Any, guests: Any, here: Path) -> None:
+    run = bench(forever(guests.Work(100)))
+    run.core.lib.shows = "A:\\>"
+    run.turns(SOCKET)
+    with TurnsClient(SOCKET) as client:
+        for step, reason in ((0, Reason.LIMIT), (300, Reason.SCREEN), (0, Reason.LIMIT)):
+            before = run.core.lib.seen
+            client.screen(step)
+            assert (run.core.lib.seen > before) is bool(step)
+            run.core.lib.scrolls = True
+            assert client.turn(instructions=1000).reason is reason
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -392,7 +405,7 @@ def test_garbage_for_the_screen(bench: Any, guests: Any, here: Path, body: bytes
 
 @pytest.mark.parametrize(
     ("features", "known"),
-    [(b"", 0), (b"\x01\0\0\0", 1), (b"\xff\xff\xff\xff", 1), (b"\x01", 0), (b"\xfe\0\0\0more", 0)],
+    [(b"", 0), (b"\x01\0\0\0", 1), (b"\xff\xff\xff\xff", 3), (b"\x02\0\0\0", 0), (b"\x01", 0), (b"\xfe\0\0\0more", 0)],
 )
 def test_features_of_machines_to_come(here: Path, features: bytes, known: int) -> None:
     ours, theirs = socket.socketpair()

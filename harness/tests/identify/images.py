@@ -88,6 +88,19 @@ def speaking_floppy(text: str) -> bytes:
     return at(1440 << 10, x0=code, x80=text.encode() + b"\r\n\0", x1FE=SIGNATURE)
 
 
+def scrolling_floppy() -> bytes:
+    """A floppy whose boot sector writes the lines 0000 to 02FF into the text screen, scrolling it for each, and halts:
+    in two thousand instructions each."""
+    # mov ax, b800h; mov ds, ax; mov es, ax; xor bp, bp; cld; next: mov si, 160; xor di, di; mov cx, 1920; rep movsw;
+    # mov cx, 80; mov ax, 0720h; rep stosw; mov di, 3840; mov dx, bp; mov cx, 4; digit: rol dx, 4; mov al, dl;
+    # and al, 15; cmp al, 10; sbb al, 69h; das; stosb; inc di; loop digit; inc bp; cmp bp, 300h; jne next; cli; hlt
+    code = bytes.fromhex(
+        "b800b88ed88ec031edfcbea00031ffb98007f3a5b95000b82007f3abbf000f89eab90400c1c20488d0240f3c0a1c692faa47e2f0"
+        "4581fd000375cffaf4"
+    )
+    return at(1440 << 10, x0=code, x1FE=SIGNATURE)
+
+
 def kernel(text: str) -> bytes:
     """A multiboot kernel that says this."""
     return made("dialogue", {}, script=f"| {text}\n? # \n> *")

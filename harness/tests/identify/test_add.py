@@ -197,3 +197,13 @@ def test_names() -> None:
     assert [name_for(Path(name)) for name in names] == [
         "freedos-1.3-live", "gnumach-1.8-486", "memtest86+x64", "a", "image", "vmlinuz",
     ]  # fmt: skip
+
+
+def test_no_line_of_a_quick_driver_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if os.environ.get("BRINGUP_OFFLINE"):
+        pytest.skip("BRINGUP_OFFLINE is set: no firmware is fetched")
+    said = tmp_path / "said"
+    assert add(tmp_path, images.scrolling_floppy(), "--boot", "--expect", "02FF", "--transcript", str(said)) == 0
+    found = re.findall(r"^[0-9A-F]{4}$", said.read_text(), re.MULTILINE)
+    assert not {f"{number:04X}" for number in range(0x300)}.difference(found)

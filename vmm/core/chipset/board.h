@@ -106,6 +106,8 @@ size_t board_debug_output(struct board *board, uint8_t *data, uint64_t *counts, 
 size_t board_output_pending(const struct board *board, uint64_t *oldest);
 /* As machine.h's; false and 0: the board has no screen. */
 bool board_screen(const struct board *board, struct machine_screen *screen);
+/* Another value when text has changed that lies in RAM, quick to have; 0: it does not. */
+uint64_t board_text_hash(const struct board *board);
 bool board_font(const struct board *board, unsigned set, uint8_t *glyphs);
 size_t board_keys(struct board *board, const uint32_t *events, size_t count, uint64_t now);
 void board_mouse(struct board *board, int32_t dx, int32_t dy, int32_t dz, uint8_t buttons, uint64_t now);

@@ -72,6 +72,11 @@ bool board_screen(const struct board *board, struct machine_screen *screen)
     return board->firmware;
 }
 
+uint64_t board_text_hash(const struct board *board)
+{
+    return board->firmware ? vga_text_hash(&board->chips.vga, mapped(board, vga_window(&board->chips.vga), false)) : 0;
+}
+
 bool board_font(const struct board *board, unsigned set, uint8_t *glyphs)
 {
     if (board->firmware)

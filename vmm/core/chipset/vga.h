@@ -187,6 +187,8 @@ void vga_store_window(struct vga *vga, struct vga_window window, const uint8_t *
 
 /* `ram`: what is mapped in a linear window, which then holds the cells; or NULL. */
 void vga_text(const struct vga *vga, const uint8_t *ram, struct machine_screen *screen);
+/* Another value when the text has changed that a mode with text in RAM shows; 0: `ram` is none. */
+uint64_t vga_text_hash(const struct vga *vga, const uint8_t *ram);
 /* The font of characters whose attribute bit 3 is clear (0) or set (1): MACHINE_FONT_BYTES. */
 void vga_font(const struct vga *vga, unsigned set, uint8_t *glyphs);
 

@@ -124,6 +124,26 @@ void vga_text(const struct vga *vga, const uint8_t *ram, struct machine_screen *
     find_cursor(vga, pitch, screen);
 }
 
+uint64_t vga_text_hash(const struct vga *vga, const uint8_t *ram)
+{
+    static const uint64_t prime = 0x100000001b3; /* of FNV-1a */
+    const uint8_t *crtc = vga->crtc;
+    unsigned lines = (crtc[VGA_CR_CELL_HEIGHT] & VGA_CELL_HEIGHT) + 1u;
+    unsigned start = 2 * start_address(vga), size = lines_shown(vga) / lines * 4u * crtc[VGA_CR_OFFSET];
+    uint64_t lane[4] = {start + 1, 0, 0, 0}, word[4];
+
+    if (!ram || size > VGA_WINDOW_BYTES)
+        return 0;
+    if (start > VGA_WINDOW_BYTES - size) /* it goes on at the window's other end */
+        start = 0, size = VGA_WINDOW_BYTES;
+    for (unsigned at = start; at + sizeof word <= start + size; at += sizeof word) {
+        memcpy(word, ram + at, sizeof word);
+        for (unsigned i = 0; i < 4; i++)
+            lane[i] = (lane[i] ^ word[i]) * prime;
+    }
+    return (lane[0] ^ lane[1] * 3 ^ lane[2] * 5 ^ lane[3] * 7) | 1;
+}
+
 void vga_font(const struct vga *vga, unsigned set, uint8_t *glyphs)
 {
     uint8_t map = vga->sequencer[VGA_SR_CHARACTER_MAP];
