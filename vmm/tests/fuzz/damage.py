@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 MOST = 4 << 20  # bytes of a damaged file
+MOST_HOLE = 43  # a power of two: what file systems take
 
 
 class Input:
@@ -41,10 +42,17 @@ def fields(width: int, *offsets: int | Iterable[int]) -> tuple[tuple[int, int], 
     return tuple((place, width) for place in places)
 
 
-def damaged(base: Base, program: Input) -> bytes:
+class Damaged(NamedTuple):
+    """A file's content, and its size: behind the content is a hole."""
+
+    content: bytes
+    size: int
+
+
+def damaged(base: Base, program: Input) -> Damaged:
     """The file after the rest of the program: fields set to what is next to a limit or to anything, bytes overwritten,
     the file cut or made longer."""
-    data = bytearray(base.content)
+    data, hole = bytearray(base.content), 0
     while program:
         what = program.number()
         if what < 160:
@@ -54,12 +62,14 @@ def damaged(base: Base, program: Input) -> bytes:
             _put(data, program.number(3) % (len(data) + 1), program.take(1 + what % 8))
         elif what < 230:
             del data[program.number(3) % (len(data) + 1) :]
-        elif what < 240:
+        elif what < 236:
             data += bytes(program.number(2))
+        elif what < 240:
+            hole = 1 << program.number() % (MOST_HOLE + 1)
         else:
             offset, width = base.fields[program.number(2) % len(base.fields)]
             _put(data, offset, bytes(data[program.number(3) % (len(data) + 1) :][:width]))
-    return bytes(data)
+    return Damaged(bytes(data), max(len(data), hole))
 
 
 def _put(data: bytearray, offset: int, piece: bytes) -> None:

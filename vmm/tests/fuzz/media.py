@@ -4,6 +4,7 @@ is written to the file, and a read gives all that was asked for or an error."""
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import struct
 import tempfile
@@ -23,7 +24,7 @@ from bringup.vmm.boot import BIOS_DATA, BootError, protocol
 from bringup.vmm.spec import MIB
 from bringup.vmm.storage import FullError, Kind, Medium, Overlay, ProtectedError, StorageError, open_medium
 
-from .damage import Base, Input, damaged, fields
+from .damage import Base, Damaged, Input, damaged, fields
 
 SECTOR = 512
 
@@ -111,11 +112,15 @@ def _folder() -> Path:
     return folder
 
 
-def _with_file(content: bytes, try_it: Callable[[Path], None]) -> None:
+def _with_file(file: Damaged, try_it: Callable[[Path], None]) -> None:
     path = _folder() / "image"
-    path.write_bytes(content)
+    path.write_bytes(file.content)
+    os.truncate(path, file.size)
+    blocks = path.stat().st_blocks
     try_it(path)
-    assert path.read_bytes() == content, "the medium is written"
+    with path.open("rb") as after:
+        assert after.read(len(file.content)) == file.content, "the medium is written"
+    assert (path.stat().st_size, path.stat().st_blocks) == (file.size, blocks), "the medium is written"
 
 
 def _one_line(error: Exception, path: Path) -> None:

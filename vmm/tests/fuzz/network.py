@@ -113,7 +113,7 @@ def network(data: bytes) -> None:
     while program:
         base = frames()[program.number() % len(frames())]
         size = program.number()
-        frame = damaged(base, Input(program.take(size % 32)))[:1514]  # what the card lets out
+        frame = damaged(base, Input(program.take(size % 32))).content[:1514]  # what the card lets out
         for sent in (_mended(frame) if size & 32 else frame,) * (40 if size & 64 else 1):
             answers = subject.receive(sent)
             assert len(answers) <= MOST_ANSWERS, f"{len(answers)} answers"
