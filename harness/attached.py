@@ -19,6 +19,7 @@ from typing import TextIO
 
 from bringup.guests.definition import Limit
 from bringup.harness.limits import SECOND, Moment
+from bringup.harness.machine.link import QUICK
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.settings import SCREEN
 from bringup.harness.terminal_keys import TerminalKeys
@@ -126,11 +127,11 @@ def attach(
 
     def typed(data: bytes) -> None:
         terminal.told = True
-        machine.stroke(pressed.take(data))
+        machine.stroke(pressed.take(data), QUICK)
 
     def ran() -> None:
         if machine.ending is None:
-            machine.stroke(pressed.overdue())
+            machine.stroke(pressed.overdue(), QUICK)
         terminal.draw(machine.screens.last)
         if watch is not None:
             watch()

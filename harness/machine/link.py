@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from bringup.harness.console.turns import Event, Feature, MachineGoneError, Reason, TurnsClient, TurnsError
@@ -41,8 +42,22 @@ DENSE_AFTER_CHANGE, DENSE_AFTER_KEY = 500_000, 2_000_000
 """For so many instructions after the screen has changed, and after a key was pressed."""
 SAMPLE_SECONDS = 0.1
 """Host seconds between two looks, where there is no virtual time."""
-PACE_MS, HOLD_MS = 10, 20
-"""Between two keys, and how long each is held."""
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Of typing, in guest milliseconds: between two keys, and how long each is held."""
+
+    pace: int
+    hold: int
+
+
+CALM = Rhythm(10, 20)
+"""For guests that look at their keyboard now and then."""
+QUICK = Rhythm(2, 4)
+"""For a person: a guest that polls is slower than its own time, and keys are not to lag."""
+
+
 TURNS_CHANNELS = ("serial0", "serial1", "serial2", "serial3", "debug")
 ENDINGS = {
     Event.POWER_OFF: "power-off",
@@ -102,7 +117,7 @@ class Link(ABC):
         """From now on looks at the screen while it runs. MachineError: there is none."""
 
     @abstractmethod
-    def press(self, strokes: Sequence[Stroke]) -> None:
+    def press(self, strokes: Sequence[Stroke], rhythm: Rhythm = CALM) -> None:
         """Presses keys, one stroke after the other, when the machine runs. MachineError: there is no keyboard."""
 
     @abstractmethod
@@ -148,10 +163,10 @@ class TurnsLink(Link):
     def _next_sample(self) -> int:
         return int(self._client.time // SAMPLE_NS + 1) * SAMPLE_NS
 
-    def press(self, strokes: Sequence[Stroke]) -> None:
+    def press(self, strokes: Sequence[Stroke], rhythm: Rhythm = CALM) -> None:
         """With the next turn; who types waits for the keyboard."""
         self._need_screen()
-        self._keys += keys.events(strokes, PACE_MS, HOLD_MS)
+        self._keys += keys.events(strokes, rhythm.pace, rhythm.hold)
         self._dense_until = self._client.count + DENSE_AFTER_KEY
         if len(self._keys) > KEYS_MAXIMUM:
             raise MachineError(f"{self._vmm}: the keyboard does not take what is typed", Blame.VMM)
@@ -294,10 +309,10 @@ class HostLink(Link):
             raise MachineError(f"{self._vmm}: there is no channel `screen`", Blame.HARNESS)
         return self._screen
 
-    def press(self, strokes: Sequence[Stroke]) -> None:
+    def press(self, strokes: Sequence[Stroke], rhythm: Rhythm = CALM) -> None:
         """At once; the VMM spaces them."""
         with self._talking():
-            self._need_screen().press(strokes, HOLD_MS)
+            self._need_screen().press(strokes, rhythm.hold)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ from . import command as command_line
 from .ending import KILLED, Ending, FloodError, MachineError, refusal
 from .folder import SocketFolder, serve
 from .kept import Exit, Kept
-from .link import HostLink, Link, TurnsLink, ending_of
+from .link import CALM, HostLink, Link, Rhythm, TurnsLink, ending_of
 from .monitor_screen import MonitorScreen
 from .qmp import LAST_STATE, Qmp, QmpError, QmpGoneError
 from .settings import SCREEN, Settings
@@ -129,10 +129,10 @@ class Machine:
         """Presses keys by QEMU's names: `down down ret`, `ctrl-alt-delete`. ValueError: no key has this name."""
         self.stroke(keys.presses(names))
 
-    def stroke(self, strokes: Sequence[Stroke]) -> None:
+    def stroke(self, strokes: Sequence[Stroke], rhythm: Rhythm = CALM) -> None:
         """Presses keys, one stroke after the other; () does nothing."""
         if strokes:
-            self._link.press(strokes)
+            self._link.press(strokes, rhythm)
 
     def listen(self, channel: str, listener: Callable[[bytes, Moment], None]) -> None:
         """Calls with each piece of a channel's output, and the moment by which it had come. What the screen shows is

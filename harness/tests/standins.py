@@ -10,7 +10,7 @@ from pathlib import Path
 from bringup.guests.definition import Limit
 from bringup.harness.limits import Deadline, Moment, Scale, Time
 from bringup.harness.machine.ending import Ending
-from bringup.harness.machine.link import Deliver, Link, OnScreen
+from bringup.harness.machine.link import CALM, Deliver, Link, OnScreen, Rhythm
 from bringup.harness.machine.machine import Machine
 from bringup.harness.machine.processes import children
 from bringup.harness.machine.settings import Settings
@@ -120,7 +120,7 @@ class ScriptedLink(Link):
     def watch(self, on_screen: OnScreen) -> None:
         self.on_screen = on_screen
 
-    def press(self, strokes: Sequence[Stroke]) -> None:
+    def press(self, strokes: Sequence[Stroke], rhythm: Rhythm = CALM) -> None:
         self.pressed += strokes
         if self._answer is not None:
             self.script += self._answer(" ".join("-".join(stroke) for stroke in strokes).encode())
