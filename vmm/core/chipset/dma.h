@@ -28,8 +28,16 @@ enum {
     DMA_ALL_MASK = 15,
     DMA_REGISTERS = 16,
 };
+/* Of the command register only DISABLE is seen. */
 enum {
+    DMA_COMMAND_MEMORY_TO_MEMORY = 1 << 0,
+    DMA_COMMAND_HOLD_ADDRESS = 1 << 1,
     DMA_COMMAND_DISABLE = 1 << 2,
+    DMA_COMMAND_COMPRESSED = 1 << 3,
+    DMA_COMMAND_ROTATING = 1 << 4,
+    DMA_COMMAND_EXTENDED_WRITE = 1 << 5,
+    DMA_COMMAND_DREQ_LOW = 1 << 6,
+    DMA_COMMAND_DACK_HIGH = 1 << 7,
 };
 enum { DMA_STATUS_TERMINAL_COUNT = 15 << 0, DMA_STATUS_REQUEST = 15 << 4 };
 /* The request and mask registers: a channel and what its bit becomes. */

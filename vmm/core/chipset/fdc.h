@@ -27,7 +27,7 @@ enum {
     FDC_DOR_MOTOR = 1 << 4,   /* of drive 0; the others follow */
 };
 enum { FDC_TDR_TAPE = 3 << 0 };
-enum { FDC_DSR_RATE = 3 << 0, FDC_DSR_RESET = 1 << 7 };
+enum { FDC_DSR_RATE = 3 << 0, FDC_DSR_PRECOMP = 7 << 2, FDC_DSR_POWER_DOWN = 1 << 6, FDC_DSR_RESET = 1 << 7 };
 enum {
     FDC_MSR_DRIVE_BUSY = 15 << 0,
     FDC_MSR_CMD_BUSY = 1 << 4,
@@ -63,6 +63,7 @@ enum fdc_command_bit { FDC_SK = 1 << 5, FDC_MFM = 1 << 6, FDC_MT = 1 << 7, FDC_D
 
 /* The status registers of results (chapter 6). */
 enum {
+    FDC_ST0_DRIVE = 3 << 0,
     FDC_ST0_HEAD = 1 << 2,
     FDC_ST0_EC = 1 << 4, /* equipment check */
     FDC_ST0_SE = 1 << 5, /* seek end */
@@ -79,6 +80,8 @@ enum {
     FDC_ST1_EN = 1 << 7, /* end of cylinder: beyond the last sector */
 };
 enum {
+    FDC_ST2_MD = 1 << 0, /* missing data address mark: a medium's are there */
+    FDC_ST2_BC = 1 << 1, /* bad cylinder, marked by FFh: none is */
     FDC_ST2_WC = 1 << 4, /* wrong cylinder */
     FDC_ST2_DD = 1 << 5, /* data error in the data field */
     FDC_ST2_CM = 1 << 6, /* control mark: of the other kind, deleted or not, than asked for */

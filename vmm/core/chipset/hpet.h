@@ -32,6 +32,8 @@ enum {
     HPET_VAL_SET_CNF = 1 << 6,
     HPET_32MODE_CNF = 1 << 8,
     HPET_INT_ROUTE_CNF = 31 << 9,
+    HPET_FSB_EN_CNF = 1 << 14,
+    HPET_FSB_INT_DEL_CAP = 1 << 15,
 };
 
 /* A comparator is never stepped: it is `comparator` until the match at tick `match`, and follows from the time after. */

@@ -14,22 +14,35 @@
 
 enum {
     I8042_STATUS_OBF = 1 << 0,
+    I8042_STATUS_IBF = 1 << 1, /* never */
     I8042_STATUS_SYSTEM = 1 << 2,
     I8042_STATUS_COMMAND = 1 << 3, /* the last write went to the command port */
     I8042_STATUS_UNLOCKED = 1 << 4,
     I8042_STATUS_AUX = 1 << 5,
     I8042_STATUS_TIMEOUT = 1 << 6,
+    I8042_STATUS_PARITY = 1 << 7, /* never */
 };
 /* The command byte, byte 0 of the controller's memory. */
 enum {
     I8042_CB_KEYBOARD_INTERRUPT = 1 << 0,
     I8042_CB_AUX_INTERRUPT = 1 << 1,
     I8042_CB_SYSTEM = 1 << 2,
+    I8042_CB_OVERRIDE = 1 << 3, /* the AT's keyboard lock; nothing is locked */
     I8042_CB_KEYBOARD_DISABLED = 1 << 4,
     I8042_CB_AUX_DISABLED = 1 << 5,
     I8042_CB_TRANSLATE = 1 << 6,
 };
-enum { I8042_OUTPUT_RESET = 1 << 0 /* active low */, I8042_OUTPUT_A20 = 1 << 1 };
+/* The output port; beyond the first two it is as it was written, and drives nothing. */
+enum {
+    I8042_OUTPUT_RESET = 1 << 0, /* active low */
+    I8042_OUTPUT_A20 = 1 << 1,
+    I8042_OUTPUT_AUX_DATA = 1 << 2,
+    I8042_OUTPUT_AUX_CLOCK = 1 << 3,
+    I8042_OUTPUT_IRQ1 = 1 << 4,
+    I8042_OUTPUT_IRQ12 = 1 << 5,
+    I8042_OUTPUT_KEYBOARD_CLOCK = 1 << 6,
+    I8042_OUTPUT_KEYBOARD_DATA = 1 << 7,
+};
 
 #define I8042_STATE(VALUE, PART, owner)                                                                                \
     VALUE(owner, uint8_t, status, )                                                                                    \

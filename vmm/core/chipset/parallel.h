@@ -15,8 +15,13 @@ enum {
     PARALLEL_STATUS_BUSY = 1 << 7,   /* inverted */
 };
 enum {
-    PARALLEL_CONTROL_LATCH = 31 << 0, /* strobe, auto feed, initialize, select, interrupt enable */
-    PARALLEL_CONTROL_INPUT = 1 << 5,  /* the data are read from the lines; not readable */
+    PARALLEL_CONTROL_STROBE = 1 << 0,
+    PARALLEL_CONTROL_AUTO_FEED = 1 << 1,
+    PARALLEL_CONTROL_INITIALIZE = 1 << 2, /* active low */
+    PARALLEL_CONTROL_SELECT = 1 << 3,
+    PARALLEL_CONTROL_INTERRUPT = 1 << 4, /* enabled */
+    PARALLEL_CONTROL_LATCH = 31 << 0,    /* all of these */
+    PARALLEL_CONTROL_INPUT = 1 << 5,     /* the data are read from the lines; not readable */
 };
 
 #define PARALLEL_STATE(VALUE, PART, owner)                                                                             \

@@ -30,7 +30,14 @@ enum {
 enum { PS2_MOUSE_ERROR = 0xfc /* a second byte in a row that is none that the mouse takes */ };
 enum { PS2_MOUSE_ID = 0x00, PS2_MOUSE_ID_WHEEL = 0x03 };
 /* Byte 0 of the status. */
-enum { PS2_MOUSE_STATUS_REMOTE = 1 << 6, PS2_MOUSE_STATUS_ENABLED = 1 << 5, PS2_MOUSE_STATUS_SCALING_2 = 1 << 4 };
+enum {
+    PS2_MOUSE_STATUS_RIGHT = 1 << 0,
+    PS2_MOUSE_STATUS_MIDDLE = 1 << 1,
+    PS2_MOUSE_STATUS_LEFT = 1 << 2,
+    PS2_MOUSE_STATUS_SCALING_2 = 1 << 4,
+    PS2_MOUSE_STATUS_ENABLED = 1 << 5,
+    PS2_MOUSE_STATUS_REMOTE = 1 << 6,
+};
 /* Byte 0 of a report, and what `buttons` holds. */
 enum {
     PS2_MOUSE_LEFT = 1 << 0,
@@ -39,6 +46,8 @@ enum {
     PS2_MOUSE_ALWAYS = 1 << 3,
     PS2_MOUSE_X_SIGN = 1 << 4,
     PS2_MOUSE_Y_SIGN = 1 << 5,
+    PS2_MOUSE_X_OVERFLOW = 1 << 6,
+    PS2_MOUSE_Y_OVERFLOW = 1 << 7,
 };
 
 #define PS2_MOUSE_STATE(VALUE, PART, owner)                                                                            \

@@ -8,14 +8,22 @@
 enum {
     PORT_A_FAST_RESET = 1 << 0,
     PORT_A_A20 = 1 << 1, /* the A20 gate, open after reset: the board's firmware has run */
+    PORT_A_SECURITY_LOCK = 1 << 3,
+    PORT_A_WATCHDOG = 1 << 4, /* has run out: there is none */
+    PORT_A_ACTIVITY = 3 << 6, /* lights */
 };
 enum {
     PORT_B_GATE2 = 1 << 0,
     PORT_B_SPEAKER = 1 << 1,
+    PORT_B_PARITY_OFF = 1 << 2, /* SERR# makes no NMI */
+    PORT_B_CHANNEL_OFF = 1 << 3, /* nor does IOCHK# */
     PORT_B_WRITABLE = 15 << 0,
     PORT_B_REFRESH = 1 << 4, /* toggles with each memory refresh */
     PORT_B_OUT2 = 1 << 5,
+    PORT_B_CHANNEL_CHECK = 1 << 6, /* IOCHK#, which nothing here asserts */
+    PORT_B_PARITY_CHECK = 1 << 7,  /* SERR#, likewise */
 };
+/* SRST: a hard reset; both are one here. RCPU: its edge resets. */
 enum { RESET_CONTROL_SRST = 1 << 1, RESET_CONTROL_RCPU = 1 << 2 };
 
 #define SYSTEM_CONTROL_STATE(VALUE, PART, owner)                                                                       \

@@ -44,6 +44,8 @@ enum {
     UART_LCR_WLS = 3 << 0,
     UART_LCR_STB = 1 << 2,
     UART_LCR_PEN = 1 << 3,
+    UART_LCR_EPS = 1 << 4,
+    UART_LCR_STICK = 1 << 5,
     UART_LCR_BREAK = 1 << 6,
     UART_LCR_DLAB = 1 << 7,
 };
@@ -54,7 +56,17 @@ enum {
     UART_MCR_OUT2 = 1 << 3, /* on a PC it gates the interrupt line */
     UART_MCR_LOOP = 1 << 4,
 };
-enum { UART_LSR_DR = 1 << 0, UART_LSR_OE = 1 << 1, UART_LSR_THRE = 1 << 5, UART_LSR_TEMT = 1 << 6 };
+/* No line errs: PE, FE, BI and the FIFO's error stay clear. */
+enum {
+    UART_LSR_DR = 1 << 0,
+    UART_LSR_OE = 1 << 1,
+    UART_LSR_PE = 1 << 2,
+    UART_LSR_FE = 1 << 3,
+    UART_LSR_BI = 1 << 4,
+    UART_LSR_THRE = 1 << 5,
+    UART_LSR_TEMT = 1 << 6,
+    UART_LSR_FIFO_ERROR = 1 << 7,
+};
 enum {
     UART_MSR_DCTS = 1 << 0,
     UART_MSR_DDSR = 1 << 1,
