@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 CHIPS_MD = Path(__file__).parents[3] / "docs" / "chips.md"
+FUZZ = Path(__file__).parents[1] / "fuzz"
 
 
 def blocks() -> dict[str, str]:
@@ -33,6 +34,23 @@ def lib(ffi):
 """
 
 
+def fuzz(chips: SimpleNamespace, folder: Path) -> None:
+    """The row, in the table of the fuzzed chips, and some thousand inputs."""
+    text = (FUZZ / "chips.c").read_text()
+    table = text.index("#define CHIPS(CHIP)")
+    row = (folder / "watchdog.row").read_text().replace("\n", "\\\n")
+    at = text.index("\n", table) + 1
+    source = folder / "fuzzed.c"
+    source.write_text('#include "watchdog.h"\n' + text[:at] + row + text[at:])
+    sources = [str(source), str(folder / "watchdog.c"), str(FUZZ / "driver.c"), *chips.sources]
+    program = folder / "fuzzed"
+    include = [f"-I{folder}", f"-I{FUZZ}", f"-I{FUZZ.parents[1] / 'core'}"]
+    subprocess.run([*chips.compiler, *include, *chips.flags, "-O1", "-o", str(program), *sources], check=True)
+    environment = {**os.environ, "LD_PRELOAD": "", "FUZZ_CHIP": "watchdog"}
+    run = subprocess.run([program, "3000"], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def test_worked_example(chips: SimpleNamespace, tmp_path: Path) -> None:
     for name, text in blocks().items():
         (tmp_path / name).write_text(text)
@@ -40,6 +58,7 @@ def test_worked_example(chips: SimpleNamespace, tmp_path: Path) -> None:
     header.write_text(chips.expand([tmp_path / "watchdog.h"], tmp_path))
     sources = [str(tmp_path / "watchdog.c"), *(path for path in chips.sources if path.endswith("/fields.c"))]
     subprocess.run([*chips.compiler, *chips.flags, "-shared", "-o", str(library), *sources], check=True)
+    fuzz(chips, tmp_path)
     (tmp_path / "conftest.py").write_text(CONFTEST.format(header=str(header), library=str(library)))
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull,
