@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cffi import FFI
+from hypothesis import HealthCheck, settings
 from rootmode import Root
 
 from bringup.vmm.boot import Image
@@ -22,6 +23,16 @@ from bringup.vmm.loop import Ending, Poller, Runner
 from bringup.vmm.machine import Machine, Registers
 from bringup.vmm.spec import MachineSpec
 from bringup.vmm.turns import TurnServer
+
+# The same examples in every run, however loaded the host is.
+settings.register_profile(
+    "vmm",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("vmm")
 
 MACHINE_H = Path(__file__).parent.parent / "core" / "machine.h"
 NEVER = 2**64 - 1

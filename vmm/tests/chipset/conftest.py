@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from cffi import FFI
-from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 CHIPSET = HERE.parent.parent / "core" / "chipset"
@@ -32,16 +31,6 @@ TEST_FUNCTIONS = """
 uint64_t test_ticks_at(uint64_t now, uint64_t hertz);
 uint64_t test_time_of_tick(uint64_t tick, uint64_t hertz);
 """
-
-# The same examples in every run, however loaded the host is.
-settings.register_profile(
-    "chips",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.load_profile("chips")
 
 
 def sources() -> list[str]:
