@@ -65,15 +65,16 @@ class Limit(Table, frozen=True, kw_only=True):
 
 
 class DebianPackage(Table, frozen=True, kw_only=True, tag_field="kind", tag="debian"):
-    """A file that a Debian package brings; the archive's signed index states the package's sha256."""
+    """A Debian package, or a file that it brings; the archive's signed index states the package's sha256."""
 
     package: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
     """A metapackage stands for the package that it depends on."""
     release: Name
     """Code name of the release."""
     architecture: Annotated[str, Meta(pattern=r"^[a-z0-9]+$")] = "amd64"
-    file: Annotated[str, Meta(pattern=r"^[^/].*$")]
-    """Glob of exactly one path in the package, without leading slash."""
+    file: Annotated[str, Meta(pattern=r"^[^/].*$")] | None = None
+    """Glob of exactly one path in the package, without leading slash; None: the package itself, for recipes that take
+    several of its files, which are then of one version."""
     licence: Text
     """SPDX expression."""
 
@@ -187,6 +188,8 @@ class Machine(Table, frozen=True, kw_only=True):
     bios_serial: bool = False
     """What the BIOS's services draw on the screen comes on the first serial line, too, and what is typed there is
     typed at them."""
+    reboots: bool = False
+    """A reset is part of its ladder, and the machine starts again; False: a reset ends the machine."""
 
     def __post_init__(self) -> None:
         if self.kernel is None and not self.drives and BootDevice.NETWORK not in self.boot_order:

@@ -184,7 +184,8 @@ def _limit(limit: Limit) -> str:
 def _medium(medium: Medium) -> str:
     match medium:
         case DebianPackage():
-            return f"{medium.file} of Debian package {medium.package} ({medium.release}, {medium.architecture})"
+            what = "" if medium.file is None else f"{medium.file} of "
+            return f"{what}Debian package {medium.package} ({medium.release}, {medium.architecture})"
         case Download():
             return f"{medium.url}, {medium.size:,} bytes, sha256 {medium.sha256} ({medium.source})"
         case Derived():
@@ -208,4 +209,6 @@ def _rung(rung: Rung) -> str:
 def _step(step: Step) -> str:
     if step.wait is not None:
         return f"waits for {step.wait!r}"
+    if step.press is not None:
+        return f"presses {step.press}"
     return f"types {step.type!r}" if step.type is not None else f"sends {step.send!r}"

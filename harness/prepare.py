@@ -91,7 +91,7 @@ def machine_settings(
         bios_serial=wanted.bios_serial,
         seed=seed,
         rtc=changed.rtc,
-        no_reboot=changed.no_reboot,
+        no_reboot=changed.no_reboot and not wanted.reboots,
         debug_exit=changed.debug_exit,
         channels=tuple(dict.fromkeys(about.channel for about in guest.definition.console.values())),
     )

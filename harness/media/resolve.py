@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -153,11 +154,10 @@ class _Resolver:
             with self.store.lock(name.replace("/", "-")):
                 if medium := self.store.lookup(name):
                     return medium  # another process was making it
-                origin = f"recipe {wanted.recipe} {recipe.VERSION} of " + " and ".join(
-                    f"{medium.provenance.name} of {medium.provenance.origin}" for medium in inputs.values()
-                )
-                licences = dict.fromkeys(medium.provenance.licence for medium in inputs.values())
-                provenance = Provenance(role, origin, " AND ".join(licences))
+                origin = f"recipe {wanted.recipe} {recipe.VERSION}"
+                if inputs:
+                    origin += f" of {' and '.join(self._sources(role))}"
+                provenance = Provenance(role, origin, _all_of(medium.provenance.licence for medium in inputs.values()))
                 with self.store.temporary(what) as file:
                     paths = {needed: medium.path for needed, medium in inputs.items()}
                     recipe.make(paths, wanted.parameters, file)
@@ -166,6 +166,20 @@ class _Resolver:
                 return medium
         except recipes.RecipeError as error:
             raise MediaError(f"{what}: {wanted.recipe}: {error}") from None
+
+    def _sources(self, role: str) -> dict[str, None]:
+        """What a medium is from, each once: of one that is made from others, what those are from at last."""
+        wanted = self.wanted[role]
+        if isinstance(wanted, Derived) and wanted.inputs and role not in self.overrides:
+            return {source: None for needed in wanted.inputs for source in self._sources(needed)}
+        provenance = self.medium(role).provenance
+        return {f"{provenance.name} of {provenance.origin}": None}
+
+
+def _all_of(licences: Iterable[str]) -> str:
+    """One SPDX expression of all of them, each once; "" is none."""
+    parts = ([f"({licence})"] if " OR " in licence else licence.split(" AND ") for licence in licences if licence)
+    return " AND ".join(dict.fromkeys(itertools.chain.from_iterable(parts)))
 
 
 def derived_name(wanted: Derived, inputs: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,3 +309,41 @@ def test_media_that_are_not_there_are_one_line(
 def test_more_vcpus_than_the_vmm_has(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("", monkeypatch, "--cpus=255") == 3
     assert "fake does not offer 255 vCPUs (at most" in capfd.readouterr().err
+
+
+REBOOTS = """\
+title = "One that resets"
+release = "1"
+architecture = "i386"
+tier = 1
+limit = { guest = 10 }
+console.main = {}
+ladder = [{ id = "up", text = "is up" }, { id = "up-again", steps = [{ type = "reset" }], text = "is up" }]
+
+[machine]
+memory = "16M"
+kernel = "kernel"
+protocol = "multiboot"
+
+[media.kernel]
+kind = "recipe"
+recipe = "dialogue"
+parameters = { script = "| it is up\\n? # \\n> reset\\n! reset\\n> *\\n! next" }
+"""
+
+
+@pytest.mark.parametrize("vmm", ["bringup", "qemu"])
+def test_a_reset_goes_on_where_it_is_part_of_the_ladder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], vmm: str
+) -> None:
+    """Elsewhere it is the end."""
+    if vmm == "qemu" and shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("QEMU is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Path("goes-on.toml").write_text(REBOOTS.replace("protocol", "reboots = true\nprotocol"))
+    Path("ends.toml").write_text(REBOOTS)
+    assert main(["boot", "./goes-on.toml", f"--vmm={vmm}"]) == 0
+    assert f"goes-on on {vmm}: 2 of 2 rungs (up up-again)" in capfd.readouterr().out
+    assert main(["boot", "./ends.toml", f"--vmm={vmm}"]) == 1
+    out = capfd.readouterr().out
+    assert f"ends on {vmm}: 1 of 2 rungs (up)" in out and "ended (guest): unexpected reset" in out

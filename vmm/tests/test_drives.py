@@ -336,6 +336,38 @@ def test_a_guest_that_writes(boot: Boot, tmp_path: Path, write: bool) -> None:
 
 
 @needs_seabios
+@pytest.mark.parametrize(
+    "reset",
+    ["mov al, 0xfe; out 0x64, al", "mov dx, 0xcf9; mov al, 6; out dx, al", "in al, 0x92; or al, 1; out 0x92, al"],
+    ids=["i8042", "cf9", "port-92"],
+)
+def test_a_reset_starts_the_firmware_again_and_keeps_what_was_written(tmp_path: Path, reset: str) -> None:
+    """Equal in vtx and bare; the medium itself does not change."""
+    written = "cmp byte ptr [0x8000], 'w'; je halt" + WRITE + reset
+    before = disk_image("disk", write=written)
+    (tmp_path / "disk").write_bytes(before)
+    drives = spec.place_drives([spec.parse_drive(f"file={tmp_path}/disk")])
+    items = tuple(fw_cfg.items(fw_cfg.Firmware(32 * MIB, 1)))
+    states = []
+    for accel in Accel:
+        machine_spec = MachineSpec(
+            memory=32 * MIB, accel=accel, firmware=SEABIOS.read_bytes(), items=items, drives=drives
+        )
+        with Machine(machine_spec) as machine:
+            assert machine.run(Limits(count=200_000_000)).kind is ExitKind.RESET
+            first, count, ended = machine.receive(DEBUG_PORT).data, machine.count, machine.time
+            machine.reset()
+            assert (machine.count, machine.time) == (count, ended)
+            assert machine.run(Limits(count=400_000_000)).kind is ExitKind.IDLE_FOREVER
+            second = machine.receive(DEBUG_PORT).data
+            states.append((machine.count, machine.time, machine.state_hash()))
+        assert first.startswith(b"SeaBIOS (version") and first.endswith(b"disk second sector")
+        assert second.startswith(b"SeaBIOS (version") and second.endswith(b"disk written")
+    assert states[0] == states[1]
+    assert (tmp_path / "disk").read_bytes() == before
+
+
+@needs_seabios
 def test_a_cd_without_emulation(boot: Boot, tmp_path: Path) -> None:
     sector = boot_sector("cd", read=BY_LBA, lba=IMAGE + 1)
     image = sector.ljust(SECTOR, b"\0") + b"second sector\0"

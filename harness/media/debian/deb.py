@@ -34,20 +34,28 @@ def open_file(deb: Path, pattern: str) -> Iterator[tuple[str, IO[bytes]]]:
 
     WrongContentError: it is no package, it is damaged, it holds no such file.
     """
+    with open_files(deb) as files:
+        for name, content in files:
+            if fnmatchcase(name, pattern):
+                yield name, content
+                return
+    raise WrongContentError(f"{deb.name} holds no file {pattern}")
+
+
+@contextmanager
+def open_files(deb: Path) -> Iterator[Iterator[tuple[str, IO[bytes]]]]:
+    """Path and content of each regular file of a package, in its order; a content is there until the next is asked
+    for. WrongContentError: it is no package, or damaged."""
     with disk_errors(f"reading {deb.name}"), deb.open("rb") as file:
         try:
             tree = _tree(file)
             if isinstance(tree, str):
                 raise WrongContentError(f"{deb.name} cannot be unpacked: {tree}")
             with tarfile.open(fileobj=tree, mode="r|") as tar:
-                for member in tar:
-                    name = member.name.removeprefix("./")
-                    if member.isreg() and fnmatchcase(name, pattern) and (content := tar.extractfile(member)):
-                        yield name, content
-                        return
+                regular = ((member, tar.extractfile(member)) for member in tar if member.isreg())
+                yield ((member.name.removeprefix("./"), content) for member, content in regular if content)
         except (tarfile.TarError, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
             raise WrongContentError(f"{deb.name} cannot be unpacked: {error}") from error
-    raise WrongContentError(f"{deb.name} holds no file {pattern}")
 
 
 def _tree(file: BinaryIO) -> IO[bytes] | str:

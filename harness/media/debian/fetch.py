@@ -1,4 +1,4 @@
-"""A file that a Debian package brings: through apt where the machine has it, else from a mirror.
+"""A Debian package, or a file that it brings: through apt where the machine has it, else from a mirror.
 
 BRINGUP_MIRROR names mirrors, separated by spaces, that are asked in place of apt; BRINGUP_KEYRING the keys that must
 have signed what they offer, in place of the system's; BRINGUP_APT_SOURCES a sources.list(5) file for apt.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from bringup.guests.definition import DebianPackage
@@ -26,6 +29,9 @@ from bringup.harness.media.store import (
     Store,
     disk_errors,
 )
+
+WHOLE = "+package"
+"""In place of a file's name in the store, in which no `+` stands."""
 
 
 def _mirrors() -> tuple[str, ...]:
@@ -59,7 +65,8 @@ class Origin:
 
 def name_of(wanted: DebianPackage) -> str:
     """What the file is called in the store."""
-    return "/".join(("debian", wanted.release, wanted.architecture, wanted.package, quote(wanted.file, safe="")))
+    what = WHOLE if wanted.file is None else quote(wanted.file, safe="")
+    return "/".join(("debian", wanted.release, wanted.architecture, wanted.package, what))
 
 
 def fetch(
@@ -71,8 +78,8 @@ def fetch(
     refresh: bool = False,
     offline: bool = False,
 ) -> Medium:
-    """The file: out of the store when it has ever been fetched, without any network; else, or to `refresh` it, from
-    the archive unless `offline`.
+    """The file, or the package: out of the store when it has ever been fetched, without any network; else, or to
+    `refresh` it, from the archive unless `offline`.
 
     Raises MediaMissing: no way to an archive, no such package, download cut off; MediaError: disk full;
     WrongContentError: a wrong hash or signature.
@@ -108,7 +115,7 @@ def _take(wanted: DebianPackage, store: Store, archive: Archive) -> Medium:
     package = archive.package(wanted.package)
     with disk_errors(f"downloading {package}"), store.temporary_folder() as folder:
         deb = archive.download(package, folder)
-        with open_file(deb, wanted.file) as (name, content):
+        with _content(deb, wanted.file) as (name, content):
             provenance = Provenance(
                 name=name,
                 origin=f"Debian package {package} {package.architecture} ({wanted.release})",
@@ -116,3 +123,14 @@ def _take(wanted: DebianPackage, store: Store, archive: Archive) -> Medium:
                 container=package.sha256,
             )
             return store.add(iter(lambda: content.read(1 << 20), b""), provenance)
+
+
+@contextmanager
+def _content(deb: Path, file: str | None) -> Iterator[tuple[str, IO[bytes]]]:
+    """What is wanted of a package, with its name: a file, or all of it."""
+    if file is None:
+        with deb.open("rb") as whole:
+            yield deb.name, whole
+    else:
+        with open_file(deb, file) as found:
+            yield found

@@ -4,6 +4,7 @@ Inputs: any; each is a file on the CD. Parameters:
 - `<role>`: the path of that input's file, such as `boot/loader`; without it the file is called like its role
 - `boot`: the role of the image that the firmware starts
 - `emulation`: of the image that is started: `none` (the default; it is loaded whole) or `floppy`
+- `boot-info-table`: `yes`: the image is told at its byte 8 where on the CD it lies, as isolinux wants it
 - `label`: the volume's name
 """
 
@@ -32,12 +33,14 @@ _PATH = re.compile(r"[A-Za-z0-9._-]{1,30}(/[A-Za-z0-9._-]{1,30}){0,7}")
 
 def make(inputs: Mapping[str, Path], parameters: Mapping[str, str], output: BinaryIO) -> None:
     """Writes the CD."""
-    known(parameters, "boot", "emulation", "label", *inputs)
+    known(parameters, "boot", "emulation", "boot-info-table", "label", *inputs)
     boot, emulation = parameters.get("boot"), parameters.get("emulation", "none")
     if boot is not None and boot not in inputs:
         raise RecipeError(f"boot: {boot!r} is none of the inputs {', '.join(inputs)}")
     if emulation not in ("none", "floppy"):
         raise RecipeError(f"emulation: {emulation!r} is not `none` or `floppy`")
+    if parameters.get("boot-info-table", "yes") != "yes":
+        raise RecipeError(f"boot-info-table: {parameters['boot-info-table']!r} is not `yes`")
     label = parameters.get("label", "BRINGUP")
     if not re.fullmatch(r"[A-Z0-9_]{1,32}", label):
         raise RecipeError(f"label: {label!r} is not of capitals, digits and `_`, 32 at most")
@@ -81,6 +84,7 @@ def _fill(
                 rr_bootcatname="boot.cat",
                 boot_load_size=-(-size // SECTOR),
                 media_name="floppy" if emulation == "floppy" else "noemul",
+                boot_info_table="boot-info-table" in parameters,
             )
 
 

@@ -143,7 +143,8 @@ def test_guests(run: Run) -> None:
     assert lines[lines.index("Plan 9") + 1].startswith("  9front ")
     assert "missing: kernel, busybox, initrd" in "".join(line for line in lines if "linux-debian12-cloud" in line)
     _, lines, _ = run("guests", "--tag", "installer")
-    assert [line.split()[0] for line in lines[1:]] == ["Linux", "debian12-installer-amd64", "debian12-installer-i386"]
+    installers = ["debian12-installer-amd64", "debian12-installer-i386", "linux-debian12-bios"]
+    assert [line.split()[0] for line in lines[1:]] == ["Linux", *installers]
 
 
 @pytest.mark.parametrize("name", names())

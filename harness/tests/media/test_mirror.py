@@ -15,6 +15,7 @@ import pytest
 
 from bringup.guests.definition import DebianPackage
 from bringup.harness.media.debian import mirror, release
+from bringup.harness.media.debian.deb import open_file
 from bringup.harness.media.debian.fetch import Origin, fetch
 from bringup.harness.media.progress import Silent
 from bringup.harness.media.store import MediaError, MediaMissing, Medium, Store, WrongContentError
@@ -145,7 +146,7 @@ def take(
     archive: Archive,
     store: Store,
     package: str = "linux-image-amd64",
-    file: str = "boot/vmlinuz-*",
+    file: str | None = "boot/vmlinuz-*",
     *,
     keys: bytes | None = None,
     mirrors: tuple[str, ...] = (),
@@ -172,6 +173,16 @@ def test_a_metapackage_brings_the_kernel(archive: Archive, store: Store) -> None
     assert medium.provenance.origin == "Debian package linux-image-6.1-amd64 1.0 amd64 (bookworm)"
     assert medium.provenance.container in archive.paragraphs["linux-image-6.1-amd64=1.0"]
     assert any("/by-hash/SHA256/" in path for path in archive.server.paths())
+
+
+def test_a_package_itself(archive: Archive, store: Store) -> None:
+    """It is another medium than any of its files."""
+    kernel, package = take(archive, store), take(archive, store, file=None)
+    with open_file(package.path, "boot/vmlinuz-*") as (_, content):
+        assert content.read() == kernel.path.read_bytes() == KERNEL
+    assert package.sha256 == package.provenance.container == kernel.provenance.container
+    assert package.provenance.name.startswith("linux-image-6.1-amd64") and package.provenance.name.endswith(".deb")
+    assert (take(archive, store), take(archive, store, file=None)) == (kernel, package)
 
 
 def test_an_index_is_fetched_once_a_day_and_only_when_it_changed(archive: Archive, store: Store) -> None:

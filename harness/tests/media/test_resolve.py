@@ -97,6 +97,25 @@ def test_every_kind(guest: Guest, store: Store, tmp_path: Path) -> None:
     assert media(store, offline=True).resolve(guest) == found
 
 
+def test_what_is_made_of_what_was_made_is_from_what_that_was_made_of(
+    tmp_path: Path, server: "Server", guest: Guest, store: Store
+) -> None:
+    """Each source and each licence once."""
+    more = (
+        ']}\nnote = { kind = "recipe", recipe = "text", parameters = { text = "a" } }\n'
+        'cd = { kind = "recipe", recipe = "iso", inputs = ["initrd", "note", "busybox"'
+    )
+    text = (
+        write(tmp_path / "guest", server)
+        .text.replace('"init"]', f'"init"{more}]')
+        .replace('initrd = "in', 'initrd = "cd" #')
+    )
+    (tmp_path / "guest" / "my.toml").write_text(text)
+    cd = media(store).resolve(load_file(tmp_path / "guest" / "my.toml"))["cd"]
+    assert cd.provenance.licence == "0BSD AND Apache-2.0"
+    assert cd.provenance.origin == ("recipe iso 1 of busybox of its page and init of bringup and note of recipe text 1")
+
+
 def test_the_environment_says_offline(guest: Guest, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRINGUP_OFFLINE", "1")
     with pytest.raises(MediaMissing, match=r"^kernel: was never fetched, and offline nothing is$"):
@@ -161,7 +180,11 @@ def test_a_file_of_the_users_that_is_another(guest: Guest, store: Store, tmp_pat
     ("recipe", "more", "message"),
     [
         ("magic", "", rf"^initrd of my: magic: recipe 'magic' is not known; known are {', '.join(recipes.names())}$"),
-        ("linux-initrd", ', parameters = { a = "b" }', "^initrd of my: linux-initrd: has no parameter 'a'$"),
+        (
+            "linux-initrd",
+            ', parameters = { a = "b" }',
+            "^initrd of my: linux-initrd: has no parameter 'a'; it has modules$",
+        ),
     ],
 )
 def test_recipes_that_cannot_be_followed(
