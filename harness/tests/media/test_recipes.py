@@ -229,7 +229,7 @@ def fat_files(data_of_disk: bytes | mmap.mmap) -> dict[str, bytes]:
     """The files in the root folder of the FAT16 in the first partition, read by their chains of clusters."""
     disk = memoryview(data_of_disk)
     kind, start, sectors = struct.unpack_from("<4xB3xII", disk, 446)
-    assert (kind, disk[510:512], (start + sectors) * 512) == (6, b"\x55\xaa", len(disk))
+    assert (kind, bytes(disk[510:512]), (start + sectors) * 512) == (6, b"\x55\xaa", len(disk))
     volume = disk[start * 512 :]
     sector, cluster, reserved, fats, entries, small, medium, size = struct.unpack_from("<HBHBHHBH", volume, 11)
     hidden, large = struct.unpack_from("<II", volume, 28)
