@@ -6,7 +6,7 @@ import select
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,7 @@ ENDINGS = {
     Event.BUDGET: "budget",
     Event.ENDED: KILLED,
 }
+SHUTDOWN, OF_GUEST = "SHUTDOWN", "guest-"
 SHUTDOWNS = {
     "guest-shutdown": "power-off",
     "guest-reset": "reset",
@@ -99,6 +100,8 @@ class Link(ABC):
     halted = False
     """The guest has halted, and only input can change that."""
     resets = 0
+    last_state: Mapping[str, str] = {}
+    """Registers of a machine that has ended, by the name `registers`, where its VMM could be asked for them."""
 
     @abstractmethod
     def moment(self) -> Moment:
@@ -258,8 +261,11 @@ class HostLink(Link):
         control: Qmp | None,
         screen: MonitorScreen | None,
         ended: Callable[[], Ending | None],
+        lingers: bool = False,
     ) -> None:
+        """`lingers`: the VMM stays when its guest has ended."""
         self._vmm, self._kept, self._wires, self._control, self._ended = vmm, kept, wires, control, ended
+        self._lingers = lingers
         self._screen = screen
         self._on_screen: OnScreen | None = None
         self._sample_at = 0.0
@@ -316,12 +322,15 @@ class HostLink(Link):
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Over the control socket: a VMM that is gone is no error here, one that refuses is."""
+        """Over the control socket: a VMM that is gone is no error here, one that refuses is, unless its guest has just
+        ended."""
         try:
             yield
         except QmpGoneError:
             pass  # its end is seen where its process is watched
         except QmpError as error:
+            if self._is_over():
+                return
             raise MachineError(f"{self._vmm}: its control socket: {error}", Blame.VMM) from None
 
     def _look(self) -> bool:
@@ -339,6 +348,7 @@ class HostLink(Link):
         """Waits for the first output or look at the screen, and takes what there is then, at most 64 KiB of each
         channel."""
         while self.ending is None:
+            self._dismiss()
             if self._look():
                 return
             now = time.monotonic()
@@ -388,6 +398,25 @@ class HostLink(Link):
         if not self._control.open:
             self._poll.unregister(self._control)
 
+    def _is_over(self) -> bool:
+        """Has the VMM said that its guest has ended?"""
+        return self._control is not None and any(event["event"] == SHUTDOWN for event in self._control.events)
+
+    def _dismiss(self) -> None:
+        """A VMM that stays when its guest has ended is looked at and asked once more, and told to go."""
+        if not self._lingers or self._control is None or not self._is_over():
+            return
+        self._lingers = False
+        with suppress(QmpError):
+            if self._screen is not None and self._on_screen is not None:
+                self._on_screen(self._screen.sample(), self.moment())
+        with suppress(QmpError):
+            arguments = {"command-line": "info registers"}
+            text = self._control.execute("human-monitor-command", arguments, seconds=PARTING_SECONDS)
+            self.last_state = {"registers": str(text).replace("\r\n", "\n")}
+        with suppress(QmpError):
+            self._control.execute("quit", seconds=PARTING_SECONDS)
+
     def _part(self) -> None:
         """The machine has ended once its process has, and all that it said is here."""
         if self._kept.exit is not None and self._watched and self._parting is None:
@@ -410,12 +439,13 @@ def _watchdog(seconds: float | None) -> float:
 
 
 def ending_of(kept: Kept, control: Qmp | None, meanings: Mapping[str, str], *, ours: bool, debug_exit: bool) -> Ending:
-    """The ending of a VMM whose process has ended: what it said over QMP, then what its status says."""
+    """The ending of a VMM whose process has ended: what it said over QMP, then what its status says. Of a guest that
+    ended before it was told to go, that counts."""
     assert kept.exit is not None  # noqa: S101, a caller's mistake
     status, output = kept.exit.status, kept.exit.output
-    for event in reversed(control.events if control is not None else []):
+    for event in control.events if control is not None and status >= 0 else ():
         data = event.get("data")
         reason = str(data.get("reason", "")) if isinstance(data, dict) else ""
-        if event["event"] == "SHUTDOWN" and reason in SHUTDOWNS and not ours and status >= 0:
+        if event["event"] == SHUTDOWN and reason in SHUTDOWNS and (not ours or reason.startswith(OF_GUEST)):
             return Ending(SHUTDOWNS[reason], status, "")
     return from_status(status, output, meanings, ours=ours, debug_exit=debug_exit)

@@ -217,8 +217,8 @@ class Machine:
         return found
 
     def _last_state(self) -> Mapping[str, str]:
-        if self._control is None:
-            return {}
+        if self._control is None or self._link.last_state:
+            return self._link.last_state
         with suppress(QmpError):
             self._control.read()
         told = next((event.get("data") for event in self._control.events if event["event"] == LAST_STATE), None)
@@ -377,6 +377,7 @@ def _start(vmm: LoadedVmm, settings: Settings, scale: Scale, parent: Path | None
 def _link(machine: Machine, kept: Kept, wires: Mapping[str, Wire], control: Qmp | None, deadline: float) -> Link:
     link: Link
     left = max(deadline - time.monotonic(), 0.001)
+    about = machine.vmm.definition.control
     if TURNS in wires:
         client = TurnsClient(wires[TURNS].take(), greeting=left)
         link = TurnsLink(machine.vmm.name, kept, client, machine._ended)
@@ -384,10 +385,10 @@ def _link(machine: Machine, kept: Kept, wires: Mapping[str, Wire], control: Qmp 
         channels, asked = machine.vmm.definition.channels, machine.settings.channels
         has_screen = control is not None and SCREEN in asked and channels[SCREEN].transport is Transport.MONITOR
         screen = MonitorScreen(control) if has_screen and control is not None else None
-        link = HostLink(machine.vmm.name, kept, wires, control, screen, machine._ended)
+        lingers = about is not None and about.lingers
+        link = HostLink(machine.vmm.name, kept, wires, control, screen, machine._ended, lingers)
     if control is not None:
         control.negotiate(left)
-        about = machine.vmm.definition.control
         if about is not None and about.stopped:
             control.execute("cont", seconds=left)
     return link

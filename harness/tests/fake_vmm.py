@@ -125,6 +125,26 @@ def qmp() -> None:
     sys.exit(int(os.environ.get("STATUS", "0")))
 
 
+def lingers() -> None:
+    """Speaks QMP, and stays when its guest has ended (REASON) until it is told to go. REGISTERS: its own."""
+    control, line = connected("qmp"), connected("serial")
+    control.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\n')
+    registers = os.environ["REGISTERS"]
+    for request in map(json.loads, control.makefile("rb")):
+        command: str = request["execute"]
+        answer: dict[str, object] = {"return": {}}
+        if command == "human-monitor-command":
+            answer = {"return": registers} if registers else {"error": {"desc": "not now"}}
+        control.sendall(json.dumps({"id": request["id"], **answer}).encode() + b"\n")
+        reason = {"cont": os.environ["REASON"], "quit": "host-qmp-quit"}.get(command)
+        if reason:
+            line.sendall(b"going\r\n" if command == "cont" else b"gone\r\n")
+            event = {"event": "SHUTDOWN", "data": {"guest": command == "cont", "reason": reason}}
+            control.sendall(json.dumps(event).encode() + b"\n")
+        if command == "quit":
+            break
+
+
 def mumbles() -> None:
     """A control socket that does not speak QMP."""
     connected("qmp").sendall(b"login: \n")

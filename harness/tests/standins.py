@@ -29,6 +29,7 @@ def vmm(
     *,
     channel: Channel | None = None,
     control: bool = False,
+    lingers: bool = False,
     time: Time = Time.HOST,
     command: tuple[str, ...] = (sys.executable, str(FAKE_VMM)),
     options: Mapping[str, tuple[str, ...]] | None = None,
@@ -43,7 +44,13 @@ def vmm(
         version=("true",),
         options={"memory": (), "debug_exit": ()} if options is None else options,
         channels={"turns" if channel.transport is Transport.TURNS else "serial0": channel},
-        control=Control(transport=Transport.FD, arguments=("--qmp={fd}",), protocol=ControlProtocol.QMP, stopped=True)
+        control=Control(
+            transport=Transport.FD,
+            arguments=("--qmp={fd}",),
+            protocol=ControlProtocol.QMP,
+            stopped=True,
+            lingers=lingers,
+        )
         if control
         else None,
         capabilities=Capabilities(time=time),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pexpect
 import pytest
@@ -21,6 +22,8 @@ from bringup.harness.limits import Scale
 from bringup.harness.machine import machine as machines
 from bringup.harness.machine.ending import MachineError, from_status
 from bringup.harness.machine.folder import SocketFolder
+from bringup.harness.machine.kept import Exit
+from bringup.harness.machine.link import ending_of
 from bringup.harness.machine.machine import Machine, start
 from bringup.harness.machine.settings import Settings
 from bringup.harness.outcome import Blame
@@ -223,6 +226,29 @@ def test_endings_by_qmp(reason: str, status: int, kind: str) -> None:
         assert console.before == "going\n"
         assert machine.ending is not None
         assert (machine.ending.kind, machine.ending.status) == (kind, status)
+
+
+@pytest.mark.parametrize("registers", ["EIP=0000fff0\r\nCR0=1\r\n", ""])
+def test_a_vmm_that_stays_when_its_guest_has_ended_is_asked_for_registers_and_dismissed(registers: str) -> None:
+    environment = {"REASON": "guest-reset", "REGISTERS": registers}
+    with begin(vmm("lingers", control=True, lingers=True, environment=environment)) as machine:
+        console = machine.console("serial0")
+        console.expect(pexpect.EOF, SOON)
+        assert console.before == "going\ngone\n"
+        assert machine.ending is not None
+        assert (machine.ending.kind, machine.ending.status) == ("reset", 0)
+        assert machine.inspect(1.0) == ({"registers": "EIP=0000fff0\nCR0=1\n"} if registers else {})
+
+
+def test_a_guest_that_ended_before_we_ended_its_vmm_ended_by_itself() -> None:
+    def ending(*reasons: str) -> str:
+        kept, control = Mock(exit=Exit(0, 0.0, 0, "")), Mock()
+        control.events = [{"event": "SHUTDOWN", "data": {"reason": reason}} for reason in reasons]
+        return ending_of(kept, control, {}, ours=True, debug_exit=False).kind
+
+    assert ending("guest-shutdown", "host-qmp-quit") == "power-off"
+    assert ending("guest-reset", "host-qmp-quit") == "reset"
+    assert ending("host-qmp-quit") == ending() == "killed"
 
 
 def test_a_debug_exit() -> None:

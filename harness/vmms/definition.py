@@ -58,6 +58,8 @@ class Control(Channel, frozen=True, kw_only=True):
     protocol: ControlProtocol
     stopped: bool = False
     """The VMM waits for QMP's `cont` before the guest's first instruction, so that no event is missed."""
+    lingers: bool = False
+    """The VMM stays, paused, when its guest has ended, and waits for QMP's `quit`: it can be asked for registers."""
 
 
 class Capabilities(Table, frozen=True, kw_only=True):
