@@ -124,9 +124,9 @@ static void make_stale(struct trace *trace)
 
 static void forget_links_to_stale(struct trace *trace)
 {
-    for (unsigned i = 0; i < trace->ops; i++) {
-        struct op *op = &trace->op[i];
-        if (op->seg == SEG_LINK && op->imm && is_stale((const struct trace *)(uintptr_t)op->imm))
+    for (uint64_t links = trace->links; links; links &= links - 1) {
+        struct op *op = &trace->op[__builtin_ctzll(links)];
+        if (op->imm && is_stale((const struct trace *)(uintptr_t)op->imm))
             op->imm = 0;
     }
 }

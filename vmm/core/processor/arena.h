@@ -11,7 +11,7 @@ struct page {
     uint32_t code;        /* lines from which operations were decoded */
     uint8_t access;       /* enum arena_access */
     bool write_mapped;    /* some TLB entry may store here without asking */
-    uint8_t misses;       /* stores beside the code since the last drop */
+    uint16_t misses;      /* stores beside the code since the last drop */
     struct trace *traces; /* decoded from here */
 };
 
@@ -49,16 +49,18 @@ bool arena_is_code(const struct arena *arena, uint64_t pa, uint64_t size);
 
 void page_drop_traces(struct arena *arena, struct page *page, uint64_t pa, uint64_t size);
 
-/* Within one page: drops the traces that overlap a write which is about to happen or has happened. A page whose data is
- * written often although code was once decoded from it (freed and used again) loses all its traces, so that stores
- * become fast again. */
+/* A page whose data is written often although code was once decoded from it (freed and used again) loses all its traces,
+ * so that stores become fast again. Not too soon: what still runs there is decoded anew then. */
+#define MOST_MISSES 4096
+
+/* Within one page: drops the traces that overlap a write which is about to happen or has happened. */
 static inline void page_written(struct arena *arena, struct page *page, uint64_t pa, uint64_t size)
 {
     if (likely(!page->code))
         return;
     if (page->code & code_lines(pa, size) && arena_is_code(arena, pa, size))
         page_drop_traces(arena, page, pa, size);
-    else if (++page->misses == UINT8_MAX)
+    else if (++page->misses >= MOST_MISSES)
         page_drop_traces(arena, page, pa & ~0xfffull, 0x1000);
 }
 

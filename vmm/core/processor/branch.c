@@ -1,7 +1,7 @@
 /* Near branches, calls and returns, and the ends of traces.
  *
  * Each direct branch exists three times: in 64-bit code, in flat 32-bit code, and in legacy code where CS has a base and
- * a limit. The first two cache their target's trace in the operation. */
+ * a limit. All cache their target's trace in the operation; the last one looks each time whether the limit allows it. */
 #include "integer.h"
 #include "mmu.h"
 #include "operands.h"
@@ -12,21 +12,19 @@
 /* No link yet: finds the target, and links when it lies in the same page. RIP is set. */
 static __attribute__((noinline)) const struct op *branch_unlinked(struct processor *cpu, const struct op *op)
 {
-    struct jump_entry *jump = &cpu->jump[jump_hash(cpu->s.rip)];
     uint64_t in_page = (trace_of(op)->pa & 0xfff) + (int64_t)op->disp;
+    bool cached = cpu->jump_tag != JUMP_NEVER || cpu->linear_tag != JUMP_NEVER;
     if (cpu->left <= 0)
         LEAVE_TRACE;
-    if (in_page < 0x1000 && cpu->jump_tag != JUMP_NEVER && !trace_is_limited(cpu, op)) {
+    if (in_page < 0x1000 && cached && !trace_is_limited(cpu, op)) {
         struct trace *target = trace_find(cpu);
         if (!target)
             LEAVE_TRACE;
-        if (target->pa2 == NO_PAGE)
+        if (target->pa2 == NO_PAGE && !trace_is_limited(cpu, target->op))
             ((struct op *)op)->imm = (uintptr_t)target;
         return trace_start(cpu, target);
     }
-    if (jump->rip == cpu->s.rip && jump->tag == cpu->jump_tag)
-        return trace_start(cpu, jump->trace);
-    return trace_jump_slow(cpu);
+    return trace_jump(cpu);
 }
 
 static inline __attribute__((always_inline)) const struct op *branch_linked(struct processor *cpu, const struct op *op)
@@ -69,11 +67,16 @@ static inline void check_target(struct processor *cpu, const struct op *op, uint
 
 static __attribute__((noinline)) const struct op *branch_legacy(struct processor *cpu, const struct op *op)
 {
-    uint64_t target = cut_to_operand(op, cpu->s.rip + (int64_t)op->disp);
+    uint64_t distant = cpu->s.rip + (int64_t)op->disp, target = cut_to_operand(op, distant);
+    struct trace *linked = (struct trace *)(uintptr_t)op->imm;
     check_target(cpu, op, target);
     cpu->left += op->dst;
     cpu->s.rip = target;
-    return trace_jump(cpu);
+    if (unlikely(target != distant)) /* it wraps: not where the link leads */
+        return trace_jump(cpu);
+    if (likely(linked && trace_within_limit(cpu, linked)))
+        return trace_start(cpu, linked);
+    return branch_unlinked(cpu, op);
 }
 
 /* In 64-bit code, when the distance from the trace's first byte does not fit into 32 bits: it is in op->imm. */
@@ -285,6 +288,16 @@ bool set_up_ret(struct decode *d)
 
 /* ---- LOOPcc, JrCXZ: rCX by address size ---- */
 
+/* A LOOP that jumps to itself, as delays do: as many iterations as it and the budget have but for the last one, all at
+ * once. Returns the new rCX. */
+static uint64_t loop_on_itself(struct processor *cpu, const struct op *op, uint64_t count)
+{
+    int64_t budget = cpu->left + op->dst;
+    uint64_t iterations = budget <= 0 ? 0 : count - 1 < (uint64_t)budget ? count - 1 : (uint64_t)budget;
+    cpu->left -= iterations;
+    return count - iterations;
+}
+
 static inline __attribute__((always_inline)) const struct op *loop(struct processor *cpu, const struct op *op,
                                                                    enum loop kind)
 {
@@ -298,6 +311,8 @@ static inline __attribute__((always_inline)) const struct op *loop(struct proces
         taken = count && (kind == LOOP_ALWAYS || !!(cpu->s.flags & FLAG_ZF) == (kind == LOOP_E));
         if (taken && (cpu->mode & MODE_CODE) != MODE_CODE64)
             check_target(cpu, op, cut_to_operand(op, cpu->s.rip + (int64_t)op->disp));
+        if (taken && op->disp == op->offset)
+            count = loop_on_itself(cpu, op, count);
         *rcx = mask == 0xffff ? (*rcx & ~mask) | count : count;
     }
     if (!taken)
@@ -359,6 +374,16 @@ HANDLER(op_trace_end)
     if (!(cpu->mode & MODE_CODE64))
         cpu->s.rip = (uint32_t)cpu->s.rip;
     return branch_linked(cpu, op);
+}
+
+/* The same where CS has a limit. */
+HANDLER(op_trace_end_legacy)
+{
+    struct trace *linked = (struct trace *)(uintptr_t)op->imm;
+    cpu->s.rip = (uint32_t)(cpu->s.rip + op->disp);
+    if (likely(linked && trace_within_limit(cpu, linked)))
+        return trace_start(cpu, linked);
+    return branch_unlinked(cpu, op);
 }
 
 /* Every operation of a trace whose bytes were overwritten: what comes next is decoded anew. */

@@ -63,7 +63,8 @@ enum activity { ACTIVE = 0, HLT = 1, SHUTDOWN = 2, WAIT_FOR_SIPI = 3 };
 #define TLB_BANKS 8
 
 /* Tags are page-aligned linear addresses, TLB_INVALID where the access must take the slow path (not mapped, no
- * permission, MMIO, a page that holds decoded code). Host address = linear + addend. */
+ * permission, MMIO), with TLB_CODE where a store must look first whether it meets decoded code. Host address = linear +
+ * addend. */
 struct tlb_entry {
     uint64_t read, write;
     uint64_t addend;
@@ -73,6 +74,7 @@ struct fetch_entry {
     uint64_t tag, pa; /* pa bit 0: global */
 };
 #define TLB_INVALID 16ull /* not 1 to 15: a misaligned 16-byte operand compares with its low four bits (simd.c) */
+#define TLB_CODE 32ull
 
 /* One entry array per privilege: supervisor, user, supervisor with SMAP suspended by EFLAGS.AC. */
 enum tlb_class { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC, TLB_CLASSES };
@@ -112,7 +114,8 @@ struct tlb_bank {
     struct fetch_entry fetch[FETCH_TLB_SIZE]; /* supervisor and user fetches: tag bit 1 is user */
 };
 
-/* From RIP to a trace without asking the page tables: valid while `tag` (generation and mode) is the current. */
+/* From RIP (or the linear address, by its tag) to a trace without asking the page tables: valid while `tag` (generation
+ * and mode) is the current. */
 #define JUMP_SIZE 4096
 #define JUMP_NEVER (~0ull)
 struct jump_entry {
@@ -170,9 +173,10 @@ struct processor {
     struct tlb_entry *tlb; /* current bank and class */
     struct tlb_bank *bank;
     uint32_t mode;         /* enum mode_bits: part of a trace's key */
-    /* generation << 16 | mode; JUMP_NEVER in legacy code that is not flat, where RIP alone does not tell the
-     * linear address */
-    uint64_t jump_tag;
+    /* generation << 16 | mode. In legacy code that is not flat RIP alone does not tell the linear address: there
+     * jump_tag is JUMP_NEVER, and the jump cache is asked by linear address with linear_tag, which is JUMP_NEVER
+     * elsewhere. */
+    uint64_t jump_tag, linear_tag;
     uint32_t shadow; /* interruptibility bits of the one instruction that runs in their shadow (run.c) */
     bool resuming;   /* RFLAGS.RF was set for it */
     bool alone;      /* the next instruction meets a data breakpoint: the trap follows it at once (run.c) */

@@ -95,6 +95,7 @@ bool set_up_ret(struct decode *d);
 bool set_up_loop(struct decode *d);
 HANDLER(op_bound);
 HANDLER(op_trace_end);
+HANDLER(op_trace_end_legacy);
 HANDLER(op_stale);
 
 /* string.c */

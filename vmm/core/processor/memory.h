@@ -43,6 +43,28 @@ void mmu_flush_all(struct processor *cpu);                                    /*
 void mmu_forbid_writes(struct processor *cpu, uint64_t pa); /* no fast stores to this page (arena_forbid_writes) */
 void mmu_load_pdpte(struct processor *cpu, const struct op *op, uint64_t cr3); /* PAE; raises #GP on reserved bits */
 
+/* ---- calls of slow paths ---- */
+
+/* A handler that calls an ordinary function needs a stack frame and saved registers on its fast path too. So the slow
+ * paths are called in a way that preserves every register (slow.c), where handlers are chained by tail calls. */
+#ifdef BRINGUP_LOOP_DISPATCH
+#define SLOW_CALL(function, cpu, op, linear, fourth, seg) function(cpu, op, linear, fourth, seg)
+#define SLOW_END(cpu, op) mmu_modify_end(cpu, op)
+#else
+#define SLOW_CALL(function, cpu, op, linear, fourth, seg)                                                              \
+    ({                                                                                                                 \
+        register uint64_t result __asm__("rax");                                                                       \
+        register uint64_t fifth __asm__("r8") = (seg);                                                                 \
+        __asm__ volatile("call " #function "_preserving"                                                               \
+                         : "=r"(result)                                                                                \
+                         : "D"(cpu), "S"(op), "d"(linear), "c"((uint64_t)(fourth)), "r"(fifth)                         \
+                         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",     \
+                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                              \
+        (void *)result;                                                                                                \
+    })
+#define SLOW_END(cpu, op) (void)SLOW_CALL(mmu_modify_end, cpu, op, 0, 0, 0)
+#endif
+
 /* ---- addresses ---- */
 
 /* base + index * scale + disp, cut to the address size, without the segment. */
@@ -56,18 +78,29 @@ static inline uint64_t effective_offset(const struct processor *cpu, const struc
     return offset;
 }
 
-/* Limit and type checks of legacy segmentation (segment.c); raises #GP(0) or #SS(0). */
-uint64_t segment_checked(struct processor *cpu, const struct op *op, unsigned seg, uint64_t offset, unsigned size,
-                         bool write);
+/* Limit and type checks of legacy segmentation (segment.c); raises #GP(0) or #SS(0). `access`: the size, and
+ * SEGMENT_WRITE. */
+#define SEGMENT_WRITE 0x10000u
+uint64_t segment_checked(struct processor *cpu, const struct op *op, uint64_t offset, uint64_t access, unsigned seg);
+
+/* A segment that can be read and written up to its limit: real and virtual-8086 mode know no others. */
+static inline bool is_plain_segment(const struct processor *cpu, const struct vcpu_segment *s)
+{
+    return cpu->mode & MODE_UNPROTECTED ||
+           (s->access & (AR_UNUSABLE | AR_S | AR_CODE | AR_EXPAND_DOWN | AR_WRITABLE)) == (AR_S | AR_WRITABLE);
+}
 
 static inline uint64_t linear_address(struct processor *cpu, const struct op *op, unsigned seg, uint64_t offset,
                                       unsigned size, bool write)
 {
+    const struct vcpu_segment *s = &cpu->s.seg[seg];
     if (cpu->mode & MODE_CODE64)
-        return seg >= FS ? offset + cpu->s.seg[seg].base : offset;
+        return seg >= FS ? offset + s->base : offset;
     if (cpu->mode & MODE_FLAT && seg <= DS && seg != CS && likely((uint32_t)offset <= 0u - size))
         return (uint32_t)offset;
-    return segment_checked(cpu, op, seg, offset, size, write);
+    if (likely(is_plain_segment(cpu, s) && (uint64_t)(uint32_t)offset + (size - 1) <= s->limit))
+        return (uint32_t)(s->base + offset);
+    return (uint64_t)SLOW_CALL(segment_checked, cpu, op, offset, size | (write ? SEGMENT_WRITE : 0), seg);
 }
 
 /* How a handler's memory operand is addressed: most handlers exist once for each kind. */
@@ -93,26 +126,6 @@ static inline uint64_t ea_any(struct processor *cpu, const struct op *op, unsign
 }
 
 /* ---- loads and stores ---- */
-
-/* A handler that calls an ordinary function needs a stack frame and saved registers on its fast path too. So the slow
- * paths are called in a way that preserves every register (slow.c), where handlers are chained by tail calls. */
-#ifdef BRINGUP_LOOP_DISPATCH
-#define SLOW_CALL(function, cpu, op, linear, fourth, seg) function(cpu, op, linear, fourth, seg)
-#define SLOW_END(cpu, op) mmu_modify_end(cpu, op)
-#else
-#define SLOW_CALL(function, cpu, op, linear, fourth, seg)                                                              \
-    ({                                                                                                                 \
-        register uint64_t result __asm__("rax");                                                                       \
-        register uint64_t fifth __asm__("r8") = (seg);                                                                 \
-        __asm__ volatile("call " #function "_preserving"                                                               \
-                         : "=r"(result)                                                                                \
-                         : "D"(cpu), "S"(op), "d"(linear), "c"((uint64_t)(fourth)), "r"(fifth)                         \
-                         : "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",     \
-                           "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                              \
-        (void *)result;                                                                                                \
-    })
-#define SLOW_END(cpu, op) (void)SLOW_CALL(mmu_modify_end, cpu, op, 0, 0, 0)
-#endif
 
 static inline struct tlb_entry *tlb_entry(const struct processor *cpu, uint64_t linear)
 {

@@ -144,7 +144,10 @@ void physical_write(struct processor *cpu, const struct op *op, uint64_t pa, con
 {
     struct page *page = writable_page(cpu, pa);
     if (likely(page)) {
-        memcpy(cpu->arena->memory + pa, data, size);
+        uint8_t *at = cpu->arena->memory + pa;
+        if (!memcmp(at, data, size)) /* as loaders patch one instruction again and again */
+            return;
+        memcpy(at, data, size);
         page_written(cpu->arena, page, pa, size);
         return;
     }
@@ -399,16 +402,15 @@ static void fill(struct processor *cpu, struct tlb_entry *tlb, uint64_t linear, 
     uint64_t tag = linear & ~0xfffull, pa = mapping->pa & ~0xfffull;
     uint32_t system = access & ACCESS_SYSTEM;
     unsigned index = linear >> 12 & (TLB_SIZE - 1), class = (unsigned)(tlb - cpu->bank->entry[0]) / TLB_SIZE;
-    bool write = mapping->rights & RIGHT_DIRTY && mapping->rights & RIGHT_EPT_WRITE && !page->code &&
-                 page->access == ARENA_RAM &&
+    bool write = mapping->rights & RIGHT_DIRTY && mapping->rights & RIGHT_EPT_WRITE && page->access == ARENA_RAM &&
                  permitted(cpu, ACCESS_WRITE | system, mapping->rights);
     tlb[index] = (struct tlb_entry){
         .read = permitted(cpu, ACCESS_READ | system, mapping->rights) ? tag : TLB_INVALID,
-        .write = write ? tag : TLB_INVALID,
+        .write = !write ? TLB_INVALID : page->code ? tag | TLB_CODE : tag,
         .addend = (uint64_t)(uintptr_t)cpu->arena->memory + pa - tag,
         .pa = pa | !!(mapping->rights & RIGHT_GLOBAL),
     };
-    page->write_mapped |= write;
+    page->write_mapped |= write && !page->code;
     note_size(cpu->bank, linear, mapping->rights);
     cpu->bank->filled[class] |= 1ull << index / (TLB_SIZE / 64);
 }
@@ -444,8 +446,10 @@ static void set_jump_tag(struct processor *cpu)
     uint64_t generation = cpu->s.cpl == 3             ? bank->generation
                           : bank->supervisor_generation ? bank->supervisor_generation
                                                         : cpu->global_generation;
-    bool by_rip = cpu->mode & (MODE_CODE64 | MODE_FLAT) && !breakpoints_armed(cpu, BREAK_FETCH);
-    cpu->jump_tag = by_rip ? generation << 16 | cpu->mode : JUMP_NEVER;
+    uint64_t tag = breakpoints_armed(cpu, BREAK_FETCH) ? JUMP_NEVER : generation << 16 | cpu->mode;
+    bool by_rip = cpu->mode & (MODE_CODE64 | MODE_FLAT);
+    cpu->jump_tag = by_rip ? tag : JUMP_NEVER;
+    cpu->linear_tag = by_rip ? JUMP_NEVER : tag;
 }
 
 static uint64_t new_generation(struct processor *cpu, struct fetched *fetched)
@@ -549,7 +553,7 @@ void mmu_select(struct processor *cpu)
     if (unlikely(!cpu->banks || cpu->emulating)) {
         cpu->tlb = (struct tlb_entry *)no_tlb; /* never written */
         cpu->bank = NULL;
-        cpu->jump_tag = JUMP_NEVER;
+        cpu->jump_tag = cpu->linear_tag = JUMP_NEVER;
         return;
     }
     const uint64_t cr4_bits = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP | CR4_SMAP | CR4_PCIDE | CR4_PKE;
@@ -599,7 +603,7 @@ void mmu_invalidate_page(struct processor *cpu, uint64_t linear)
         }
         for (unsigned class = 0; class < TLB_CLASSES; class++) {
             struct tlb_entry *entry = &bank->entry[class][index];
-            if (entry->read == tag || entry->write == tag)
+            if (entry->read == tag || (entry->write & ~TLB_CODE) == tag)
                 entry->read = entry->write = TLB_INVALID;
         }
         bank->fetch[linear >> 12 & (FETCH_TLB_SIZE - 1)].tag = TLB_INVALID;
@@ -664,8 +668,8 @@ void mmu_forbid_writes(struct processor *cpu, uint64_t pa)
             for (uint64_t groups = bank->filled[class]; groups; groups &= groups - 1) {
                 struct tlb_entry *entry = &bank->entry[class][__builtin_ctzll(groups) * (TLB_SIZE / 64)];
                 for (unsigned k = 0; k < TLB_SIZE / 64; k++)
-                    if ((entry[k].pa & ~0xfffull) == pa)
-                        entry[k].write = TLB_INVALID;
+                    if ((entry[k].pa & ~0xfffull) == pa && entry[k].write != TLB_INVALID)
+                        entry[k].write |= TLB_CODE;
             }
         }
     }
@@ -797,11 +801,27 @@ const void *mmu_read(struct processor *cpu, const struct op *op, uint64_t linear
     return cpu->bounce;
 }
 
+/* Where an operand can be written that lies beside the decoded code of its page; NULL: find_operand knows. */
+static uint8_t *beside_code(struct processor *cpu, uint64_t linear, unsigned size)
+{
+    const struct tlb_entry *entry = tlb_entry(cpu, linear);
+    if ((((linear + size - 1) & ~0xfffull) | TLB_CODE) != entry->write)
+        return NULL;
+    uint64_t pa = (entry->pa & ~0xfffull) | (linear & 0xfff);
+    struct page *page = &cpu->arena->pages[pa >> PAGE_BITS];
+    if (!page->code || page->misses + 1 >= MOST_MISSES || arena_is_code(cpu->arena, pa, size))
+        return NULL;
+    page->misses++;
+    return cpu->arena->memory + pa;
+}
+
 static inline __attribute__((always_inline)) void write_operand(struct processor *cpu, const struct op *op,
                                                                 uint64_t linear, const void *data, unsigned size,
                                                                 unsigned seg, uint32_t access)
 {
-    uint8_t *host = find_operand(cpu, op, linear, size, seg, access);
+    uint8_t *host = access & ACCESS_SYSTEM ? NULL : beside_code(cpu, linear, size);
+    if (!host)
+        host = find_operand(cpu, op, linear, size, seg, access);
     if (likely(host))
         memcpy(host, data, size);
     else
@@ -828,7 +848,9 @@ WRITE(64)
 
 void *mmu_modify(struct processor *cpu, const struct op *op, uint64_t linear, unsigned size, unsigned seg)
 {
-    uint8_t *host = find_operand(cpu, op, linear, size, seg, ACCESS_WRITE);
+    uint8_t *host = beside_code(cpu, linear, size);
+    if (!host)
+        host = find_operand(cpu, op, linear, size, seg, ACCESS_WRITE);
     if (likely(host))
         return host;
     if (!cpu->bus && cpu->pieces.size[1] && !writable_page(cpu, cpu->pieces.pa[1]))

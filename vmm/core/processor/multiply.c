@@ -267,7 +267,8 @@ HANDLER(op_aam)
     uint8_t base = op->imm, al = REG8(cpu, GPR_OFFSET(RAX));
     if (!base)
         raise_fault(cpu, op, VECTOR_DE, NO_ERROR_CODE);
-    SET16(cpu, GPR_OFFSET(RAX), al / base << 8 | al % base);
+    uint8_t quotient = likely(base == 10) ? al / 10 : al / base; /* by the usual constant without a division */
+    SET16(cpu, GPR_OFFSET(RAX), quotient << 8 | (uint8_t)(al - quotient * base));
     bcd_flags(cpu, false, false);
     NEXT;
 }

@@ -73,8 +73,10 @@ struct trace {
     uint16_t bytes;
     uint8_t count; /* instructions */
     uint8_t ops;   /* with trace_end */
-    struct op op[];
+    uint64_t links; /* a bit for each operation whose `imm` is a link, or none yet */
+    _Alignas(32) struct op op[];
 };
+_Static_assert(TRACE_OPS < 64, "links is 64 bits");
 #define NO_PAGE (~0ull)
 
 static inline struct trace *trace_of(const struct op *op)

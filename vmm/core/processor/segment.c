@@ -26,10 +26,11 @@ static bool within_limit(const struct vcpu_segment *s, uint32_t offset, unsigned
     return last <= s->limit || s->limit == 0xffffffffu; /* a 4-GiB segment wraps */
 }
 
-uint64_t segment_checked(struct processor *cpu, const struct op *op, unsigned seg, uint64_t offset, unsigned size,
-                         bool write)
+uint64_t segment_checked(struct processor *cpu, const struct op *op, uint64_t offset, uint64_t access, unsigned seg)
 {
     const struct vcpu_segment *s = &cpu->s.seg[seg];
+    unsigned size = (uint16_t)access;
+    bool write = access & SEGMENT_WRITE;
     bool typed = !(cpu->mode & MODE_UNPROTECTED);
     if (unlikely(typed && (s->access & AR_UNUSABLE || !(write ? is_writable_data(s->access) : is_readable(s->access)))))
         raise_zero(cpu, op, seg == SS ? VECTOR_SS : VECTOR_GP);
@@ -218,7 +219,7 @@ static uint16_t read_selector(struct processor *cpu, const struct op *op)
 static const struct op *segment_loaded(struct processor *cpu, const struct op *op, unsigned seg)
 {
     rip_past(cpu, op);
-    if (!code64(cpu) && seg <= DS)
+    if (!code64(cpu) && seg <= DS && segment_may_change_mode(cpu, seg))
         cpu_update(cpu);
     return trace_jump(cpu);
 }

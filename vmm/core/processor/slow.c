@@ -34,6 +34,7 @@
             "ret\n"                                                                                                    \
             ".size " #function "_preserving, . - " #function "_preserving\n")
 
+PRESERVING(segment_checked);
 PRESERVING(mmu_read);
 PRESERVING(mmu_modify);
 PRESERVING(mmu_modify_end);

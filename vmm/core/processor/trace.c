@@ -43,7 +43,10 @@ void trace_cache_destroy(struct trace_cache *cache)
 
 struct trace *trace_limited_create(void)
 {
-    return calloc(1, TRACE_BYTES(TRACE_OPS + 1));
+    struct trace *trace = aligned_alloc(_Alignof(struct trace), TRACE_BYTES(TRACE_OPS + 1));
+    if (trace)
+        memset(trace, 0, TRACE_BYTES(TRACE_OPS + 1));
+    return trace;
 }
 
 void trace_flush(struct arena *arena)
@@ -104,10 +107,15 @@ static void finish(struct trace *trace, unsigned count, unsigned bytes)
     trace->count = count;
     trace->ops = count + 1;
     trace->bytes = bytes;
-    trace->op[count] = (struct op){.fn = op_trace_end, .disp = bytes, .offset = bytes, .number = count, .seg = SEG_LINK};
-    for (unsigned i = 0; i < count; i++)
-        if (trace->op[i].seg == SEG_LINK)
-            trace->op[i].dst = count - 1 - i;
+    handler end = trace->mode & (MODE_CODE64 | MODE_FLAT) ? op_trace_end : op_trace_end_legacy;
+    trace->op[count] = (struct op){.fn = end, .disp = bytes, .offset = bytes, .number = count, .seg = SEG_LINK};
+    trace->links = 1ull << count;
+    for (unsigned i = 0; i < count; i++) {
+        if (trace->op[i].seg != SEG_LINK)
+            continue;
+        trace->op[i].dst = count - 1 - i;
+        trace->links |= (uint64_t)!trace->op[i].imm << i; /* a branch over 2 GiB has its distance there */
+    }
 }
 
 /* Decodes what lies wholly within `size` bytes; false when not even the first instruction does. */
@@ -195,6 +203,40 @@ static struct trace *look_up(struct processor *cpu, uint64_t pa, uint64_t linear
     return NULL;
 }
 
+/* Does all of the trace lie within CS's limit? */
+bool trace_within_limit(const struct processor *cpu, const struct trace *trace)
+{
+    return cpu->mode & (MODE_CODE64 | MODE_FLAT) || cpu->s.rip + trace->bytes - 1 <= cpu->s.seg[CS].limit;
+}
+
+/* The jump cache's entry for RIP, and in `key` what its `rip` is then. */
+static struct jump_entry *jump_entry(struct processor *cpu, uint64_t *key, uint64_t *tag)
+{
+    bool by_rip = cpu->linear_tag == JUMP_NEVER;
+    *key = by_rip ? cpu->s.rip : trace_linear_rip(cpu);
+    *tag = by_rip ? cpu->jump_tag : cpu->linear_tag;
+    return &cpu->jump[jump_hash(*key)];
+}
+
+/* The trace at RIP by the jump cache, or NULL. */
+static struct trace *look_up_jump(struct processor *cpu)
+{
+    uint64_t key, tag;
+    const struct jump_entry *jump = jump_entry(cpu, &key, &tag);
+    if (jump->rip != key || jump->tag != tag || jump->trace->op[0].fn == op_stale ||
+        !trace_within_limit(cpu, jump->trace))
+        return NULL;
+    return jump->trace;
+}
+
+static void note_jump(struct processor *cpu, struct trace *trace)
+{
+    uint64_t key, tag;
+    struct jump_entry *jump = jump_entry(cpu, &key, &tag);
+    if (tag != JUMP_NEVER)
+        *jump = (struct jump_entry){key, tag, trace};
+}
+
 static void enter_page(struct processor *cpu, struct trace *trace, uint64_t pa, unsigned size, unsigned which)
 {
     struct page *page = arena_page(cpu->arena, pa);
@@ -223,7 +265,8 @@ static void enter(struct processor *cpu, struct trace *trace)
     }
 }
 
-struct trace *trace_find(struct processor *cpu)
+/* The same by the page tables. */
+static struct trace *find(struct processor *cpu)
 {
     struct trace_cache *cache = cpu->arena->traces;
     uint64_t to_limit = bytes_to_limit(cpu), linear = trace_linear_rip(cpu), pa = mmu_fetch(cpu, linear);
@@ -246,6 +289,17 @@ struct trace *trace_find(struct processor *cpu)
     return trace;
 }
 
+struct trace *trace_find(struct processor *cpu)
+{
+    struct trace *trace = look_up_jump(cpu);
+    if (trace)
+        return trace;
+    trace = find(cpu);
+    if (trace && trace != limited_of(cpu))
+        note_jump(cpu, trace);
+    return trace;
+}
+
 bool trace_near_breakpoint(const struct processor *cpu)
 {
     return breakpoints_met(cpu, BREAK_FETCH, trace_linear_rip(cpu) & ~0xfffull, 0x1000);
@@ -260,7 +314,5 @@ const struct op *trace_jump_slow(struct processor *cpu)
     struct trace *trace = trace_find(cpu);
     if (!trace)
         LEAVE_TRACE;
-    if (cpu->jump_tag != JUMP_NEVER && trace != limited_of(cpu))
-        cpu->jump[jump_hash(cpu->s.rip)] = (struct jump_entry){cpu->s.rip, cpu->jump_tag, trace};
     return trace_start(cpu, trace);
 }

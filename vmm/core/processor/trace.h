@@ -15,6 +15,9 @@ struct trace *trace_find(struct processor *cpu);
 /* A trace of at most `instructions`, decoded now and not kept: for the end of a budget and for single steps. */
 struct trace *trace_limited(struct processor *cpu, unsigned instructions);
 
+/* May `trace` run at RIP, as far as CS's limit goes? */
+bool trace_within_limit(const struct processor *cpu, const struct trace *trace);
+
 /* Is `op` of the trace that trace_limited makes (and reuses)? */
 bool trace_is_limited(const struct processor *cpu, const struct op *op);
 

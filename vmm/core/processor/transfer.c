@@ -72,7 +72,8 @@ static void far_real(struct processor *cpu, const struct op *op, uint16_t select
     }
     load_segment_real(cpu, CS, selector);
     cpu->s.rip = offset;
-    cpu_update(cpu);
+    if (segment_may_change_mode(cpu, CS))
+        cpu_update(cpu);
 }
 
 static void far_code(struct processor *cpu, const struct op *op, uint16_t selector, struct descriptor *d,
