@@ -52,17 +52,10 @@
 
 /* ---- TSC and the count ---- */
 
-static uint64_t count_now(const struct processor *cpu, const struct op *op)
-{
-    return op ? cpu_count_at(cpu, op) : cpu->s.count;
-}
-
 /* The one performance counter (instructions retired): root's clock; a guest has it when CPUID.0AH says so. */
-static bool has_counter(const struct processor *cpu, const struct op *op)
+static bool has_counter(const struct processor *cpu)
 {
     struct cpuid_leaf leaf;
-    if (!op)
-        return true;
     processor_cpuid((struct processor *)cpu, 0xa, 0, &leaf);
     return (leaf.eax & 0xff) >= 2 && (leaf.edx & 0x1f) >= 1;
 }
@@ -266,10 +259,10 @@ bool msr_get(struct processor *cpu, const struct op *op, uint32_t index, uint64_
         return true;
     }
     switch (index) {
-    case MSR_TSC: *value = cpu->s.tsc_base + count_now(cpu, op) + vmx_tsc_offset(cpu); return true;
+    case MSR_TSC: *value = cpu_tsc_at(cpu, op) + vmx_tsc_offset(cpu); return true;
     case MSR_FIXED_CTR0:
-        *value = count_now(cpu, op);
-        return has_counter(cpu, op);
+        *value = cpu_count_at(cpu, op);
+        return has_counter(cpu);
     case IA32_P5_MC_ADDR: case IA32_P5_MC_TYPE: case IA32_PLATFORM_ID: case IA32_MCG_STATUS:
         *value = 0; /* no error */
         return true;
@@ -308,18 +301,12 @@ bool msr_set(struct processor *cpu, const struct op *op, uint32_t index, uint64_
         return set_bank_register(cpu, index, value);
     switch (index) {
     case MSR_TSC: {
-        uint64_t base = value - count_now(cpu, op);
-        if (op) /* root code that moves time on does not adjust a clock */
-            cpu->s.tsc_adjust += base - cpu->s.tsc_base;
+        uint64_t base = value - cpu_count_at(cpu, op);
+        cpu->s.tsc_adjust += base - cpu->s.tsc_base;
         cpu->s.tsc_base = base;
         return true;
     }
-    case MSR_FIXED_CTR0: /* root only, where no run is under way: the TSC stays */
-        if (op)
-            return false;
-        cpu->s.tsc_base += cpu->s.count - value;
-        cpu->s.count = value;
-        return true;
+    case MSR_FIXED_CTR0: return false;
     case IA32_PRED_CMD: return has_feature(cpu, FEATURE_SPEC_CTRL) && !(value & ~1ull);
     case IA32_BIOS_UPDT_TRIG: case IA32_BIOS_SIGN_ID: return true;
     case IA32_P5_MC_ADDR: case IA32_P5_MC_TYPE: case IA32_MCG_STATUS: return !value;
@@ -329,8 +316,18 @@ bool msr_set(struct processor *cpu, const struct op *op, uint32_t index, uint64_
 
 /* ---- root ---- */
 
+/* No run is under way. The clock's two come first: a hypervisor that keeps time by them asks at each exit. */
+
 bool msr_read(struct processor *cpu, uint32_t index, uint64_t *value)
 {
+    if (likely(index == MSR_FIXED_CTR0)) {
+        *value = cpu->s.count;
+        return true;
+    }
+    if (likely(index == MSR_TSC)) {
+        *value = cpu->s.tsc_base + cpu->s.count + vmx_tsc_offset(cpu);
+        return true;
+    }
     const uint64_t *root = vmx_root_msr(cpu, index);
     if (root) {
         *value = *root;
@@ -341,6 +338,15 @@ bool msr_read(struct processor *cpu, uint32_t index, uint64_t *value)
 
 bool msr_write(struct processor *cpu, uint32_t index, uint64_t value)
 {
+    if (likely(index == MSR_FIXED_CTR0)) { /* the TSC stays */
+        cpu->s.tsc_base += cpu->s.count - value;
+        cpu->s.count = value;
+        return true;
+    }
+    if (likely(index == MSR_TSC)) { /* root code that moves time on adjusts no guest's clock */
+        cpu->s.tsc_base = value - cpu->s.count;
+        return true;
+    }
     uint64_t *root = vmx_root_msr(cpu, index);
     if (!root)
         return msr_set(cpu, NULL, index, value);

@@ -172,13 +172,51 @@ struct vmcs_field {
     const char *name;
 };
 
-/* NULL: no such component. The encoding's access type (bit 0) must be 0. */
-const struct vmcs_field *vmcs_field(uint32_t encoding);
+extern const struct vmcs_field vmcs_fields[];
+
+/* Every encoding that exists has its width (14:13), type (11:10) and index (9:1) within ten bits; `vmcs_slots` holds one
+ * more than the index into vmcs_fields. */
+#define VMCS_SLOT(encoding) (((encoding) >> 13 & 3) << 8 | ((encoding) >> 10 & 3) << 6 | ((encoding) >> 1 & 63))
+#define VMCS_SLOTS 1024
+#define VMCS_ENCODING_RESERVED 0xffff9381u /* and index bits 9:7, access type */
+extern const uint8_t vmcs_slots[VMCS_SLOTS];
+
+/* NULL: no such component. The encoding's access type (bit 0) must be 0. Inline: a VM exit makes a dozen accesses. */
+static inline const struct vmcs_field *vmcs_field(uint32_t encoding)
+{
+    unsigned n = encoding & VMCS_ENCODING_RESERVED ? 0 : vmcs_slots[VMCS_SLOT(encoding)];
+    return n ? &vmcs_fields[n - 1] : NULL;
+}
 /* The highest index (bits 9:1) of any encoding, for IA32_VMX_VMCS_ENUM. */
 unsigned vmcs_highest_index(void);
 /* The whole component, zero-extended; writes cut the value to the component's width. */
-uint64_t vmcs_get(const struct vmcs *vmcs, const struct vmcs_field *field);
-void vmcs_set(struct vmcs *vmcs, const struct vmcs_field *field, uint64_t value);
+static inline uint64_t vmcs_get(const struct vmcs *vmcs, const struct vmcs_field *field)
+{
+    const char *at = (const char *)vmcs + field->offset;
+    switch (field->bytes) {
+    case 2:
+        return *(const uint16_t *)at;
+    case 4:
+        return *(const uint32_t *)at;
+    default:
+        return *(const uint64_t *)at;
+    }
+}
+
+static inline void vmcs_set(struct vmcs *vmcs, const struct vmcs_field *field, uint64_t value)
+{
+    char *at = (char *)vmcs + field->offset;
+    switch (field->bytes) {
+    case 2:
+        *(uint16_t *)at = value;
+        break;
+    case 4:
+        *(uint32_t *)at = value;
+        break;
+    default:
+        *(uint64_t *)at = value;
+    }
+}
 
 /* ---- controls (SDM vol. 3, 25.6 to 25.8) ---- */
 

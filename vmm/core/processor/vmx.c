@@ -145,7 +145,7 @@ uint64_t vmx_ptrst(struct processor *cpu)
 }
 
 /* The component that `encoding` names, its upper half when `*high`. */
-static const struct vmcs_field *component(uint32_t encoding, bool *high)
+static inline __attribute__((always_inline)) const struct vmcs_field *component(uint32_t encoding, bool *high)
 {
     const struct vmcs_field *field = vmcs_field(encoding & ~1u);
     *high = encoding & 1;
