@@ -137,11 +137,12 @@ SIZES(NOT)
 
 #define FORMS(name)                                                                                                    \
     SIZES(REGISTER_FORMS, name)                                                                                        \
-    SIZES(MEMORY_FORMS, name, EA_BASE) SIZES(MEMORY_FORMS, name, EA_INDEX) SIZES(MEMORY_FORMS, name, EA_GENERAL)
+    SIZES(MEMORY_FORMS, name, EA_BASE) SIZES(MEMORY_FORMS, name, EA_INDEX) SIZES(MEMORY_FORMS, name, EA_GENERAL)       \
+    SIZES(MEMORY_FORMS, name, EA_FLAT)
 #define COMPARE_FORMS(name)                                                                                            \
     SIZES(COMPARE_REGISTER_FORMS, name)                                                                                \
     SIZES(COMPARE_MEMORY_FORMS, name, EA_BASE) SIZES(COMPARE_MEMORY_FORMS, name, EA_INDEX)                             \
-    SIZES(COMPARE_MEMORY_FORMS, name, EA_GENERAL)
+    SIZES(COMPARE_MEMORY_FORMS, name, EA_GENERAL) SIZES(COMPARE_MEMORY_FORMS, name, EA_FLAT)
 FORMS(add) FORMS(or) FORMS(adc) FORMS(sbb) FORMS(and) FORMS(sub) FORMS(xor)
 COMPARE_FORMS(cmp) COMPARE_FORMS(test)
 SIZES(UNARY_FORMS, inc) SIZES(UNARY_FORMS, dec) SIZES(UNARY_FORMS, not) SIZES(UNARY_FORMS, neg)
@@ -157,7 +158,7 @@ static HANDLER(zero_32)
 /* ---- choice ---- */
 
 struct forms {
-    handler rr[4], ri[4], rm[3][4], mr[3][4], mi[3][4]; /* by address kind and size */
+    handler rr[4], ri[4], rm[EA_KINDS][4], mr[EA_KINDS][4], mi[EA_KINDS][4]; /* by address kind and size */
 };
 #define BY_SIZE(name, form) {name##_##form##_8, name##_##form##_16, name##_##form##_32, name##_##form##_64}
 #define BY_KIND(name, form)                                                                                            \
@@ -168,6 +169,8 @@ struct forms {
              name##_##form##_64_EA_INDEX},                                                                             \
             {name##_##form##_8_EA_GENERAL, name##_##form##_16_EA_GENERAL, name##_##form##_32_EA_GENERAL,               \
              name##_##form##_64_EA_GENERAL},                                                                           \
+            {name##_##form##_8_EA_FLAT, name##_##form##_16_EA_FLAT, name##_##form##_32_EA_FLAT,                        \
+             name##_##form##_64_EA_FLAT},                                                                              \
     }
 #define ALL_FORMS(name)                                                                                                \
     {                                                                                                                  \
@@ -188,7 +191,7 @@ static bool store_form(struct decode *d, const struct forms *forms)
     uint8_t r = op->dst;
     if (op->form & FORM_MEMORY) {
         op->src = r;
-        op->fn = forms->mr[D_KIND(d)][size];
+        op->fn = forms->mr[kind_or_flat(d)][size];
         return true;
     }
     op->dst = op->src;
@@ -204,7 +207,7 @@ static bool immediate_form(struct decode *d, const struct forms *forms)
     struct op *op = d->op;
     unsigned size = size_index(op->size);
     op->dst = op->src;
-    op->fn = op->form & FORM_MEMORY ? forms->mi[D_KIND(d)][size] : forms->ri[size];
+    op->fn = op->form & FORM_MEMORY ? forms->mi[kind_or_flat(d)][size] : forms->ri[size];
     return true;
 }
 
@@ -225,7 +228,7 @@ bool set_up_alu_load(struct decode *d)
     struct op *op = d->op;
     const struct forms *forms = &alu_forms[d->row->arg];
     unsigned size = size_index(op->size);
-    op->fn = op->form & FORM_MEMORY ? forms->rm[D_KIND(d)][size] : forms->rr[size];
+    op->fn = op->form & FORM_MEMORY ? forms->rm[kind_or_flat(d)][size] : forms->rr[size];
     return true;
 }
 

@@ -195,7 +195,13 @@ static HANDLER(call_wide)
 }
 static HANDLER(call_flat)
 {
-    push_legacy(cpu, op);
+    if (likely(cpu->mode & MODE_STACK32)) {
+        uint64_t sp = (uint32_t)(cpu->s.registers.gpr[RSP] - 4);
+        store32(cpu, op, sp, return_address(cpu, op), SS);
+        cpu->s.registers.gpr[RSP] = sp;
+    } else {
+        push_legacy(cpu, op);
+    }
     return branch_flat(cpu, op);
 }
 static HANDLER(call_legacy)
@@ -280,9 +286,18 @@ static HANDLER(ret_legacy)
     return trace_jump(cpu);
 }
 
+static HANDLER(ret_flat)
+{
+    uint64_t sp = (uint32_t)cpu->s.registers.gpr[RSP];
+    uint64_t target = load32(cpu, op, sp, SS);
+    cpu->s.registers.gpr[RSP] = (uint32_t)(sp + 4 + op->imm);
+    cpu->s.rip = target;
+    return trace_jump(cpu);
+}
+
 bool set_up_ret(struct decode *d)
 {
-    d->op->fn = d->op->size == 8 ? ret_wide : ret_legacy;
+    d->op->fn = d->op->size == 8 ? ret_wide : d->op->size == 4 && all_flat(d) ? ret_flat : ret_legacy;
     return true;
 }
 
@@ -317,7 +332,10 @@ static inline __attribute__((always_inline)) const struct op *loop(struct proces
     }
     if (!taken)
         NEXT;
-    return op->size == 8 ? branch_wide(cpu, op) : branch_legacy(cpu, op);
+    if (op->size == 8)
+        return branch_wide(cpu, op);
+    return op->size == 4 && (cpu->mode & (MODE_CODE | MODE_FLAT)) == (MODE_CODE32 | MODE_FLAT) ? branch_flat(cpu, op)
+                                                                                              : branch_legacy(cpu, op);
 }
 
 static HANDLER(loop_ne)

@@ -3,7 +3,7 @@
 #ifndef BRINGUP_DECODE_H
 #define BRINGUP_DECODE_H
 
-#include "op.h"
+#include "memory.h"
 
 enum immediate {
     IMM_NONE,
@@ -83,6 +83,20 @@ static inline uint8_t register_offset(const struct decode *d, unsigned n, unsign
 
 /* How the memory operand is addressed (memory.h); any for a register form. */
 #define D_KIND(d) ((d)->op->form & FORM_GENERAL ? 2 : (d)->op->index == SLOT_ZERO ? 0 : 1)
+
+/* In 32-bit code all of whose segments are flat. */
+static inline bool all_flat(const struct decode *d)
+{
+    return (d->mode & (MODE_CODE | MODE_FLAT | MODE_STACK32)) ==
+           (MODE_CODE32 | MODE_FLAT | MODE_STACK32);
+}
+/* The same as D_KIND for what has handlers for EA_FLAT, too. */
+static inline unsigned kind_or_flat(const struct decode *d)
+{
+    const struct op *op = d->op;
+    bool flat = all_flat(d) && op->form & FORM_ADDRESS32 && op->seg <= DS && op->seg != CS;
+    return flat ? EA_FLAT : D_KIND(d);
+}
 
 /* Decodes one instruction into *op: false when it is not all within `limit` bytes. An instruction that does not exist
  * becomes an operation that raises #UD. */

@@ -103,8 +103,9 @@ static inline uint64_t linear_address(struct processor *cpu, const struct op *op
     return (uint64_t)SLOW_CALL(segment_checked, cpu, op, offset, size | (write ? SEGMENT_WRITE : 0), seg);
 }
 
-/* How a handler's memory operand is addressed: most handlers exist once for each kind. */
-enum ea_kind { EA_BASE, EA_INDEX, EA_GENERAL };
+/* How a handler's memory operand is addressed: most handlers exist once for each kind. EA_FLAT: by a 32-bit address in a
+ * flat segment, where nothing can be wrong with it. */
+enum ea_kind { EA_BASE, EA_INDEX, EA_GENERAL, EA_FLAT, EA_KINDS };
 
 static inline __attribute__((always_inline)) uint64_t ea(struct processor *cpu, const struct op *op, enum ea_kind kind,
                                                          unsigned size, bool write)
@@ -114,6 +115,8 @@ static inline __attribute__((always_inline)) uint64_t ea(struct processor *cpu, 
         return SLOT(cpu, op->base) + (int64_t)op->disp;
     case EA_INDEX:
         return SLOT(cpu, op->base) + (SLOT(cpu, op->index) << op->scale) + (int64_t)op->disp;
+    case EA_FLAT:
+        return (uint32_t)(SLOT(cpu, op->base) + (SLOT(cpu, op->index) << op->scale) + (int64_t)op->disp);
     default:
         return linear_address(cpu, op, op->seg, effective_offset(cpu, op), size, write);
     }

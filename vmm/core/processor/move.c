@@ -47,7 +47,7 @@
         NEXT;                                                                                                          \
     }
 SIZES(MOV_REGISTER)
-SIZES(MOV_MEMORY, EA_BASE) SIZES(MOV_MEMORY, EA_INDEX) SIZES(MOV_MEMORY, EA_GENERAL)
+SIZES(MOV_MEMORY, EA_BASE) SIZES(MOV_MEMORY, EA_INDEX) SIZES(MOV_MEMORY, EA_GENERAL) SIZES(MOV_MEMORY, EA_FLAT)
 SIZES(MOV_OFFSET)
 
 #define BY_SIZE(name) {name##_8, name##_16, name##_32, name##_64}
@@ -56,9 +56,11 @@ SIZES(MOV_OFFSET)
         {name##_8_EA_BASE, name##_16_EA_BASE, name##_32_EA_BASE, name##_64_EA_BASE},                                   \
             {name##_8_EA_INDEX, name##_16_EA_INDEX, name##_32_EA_INDEX, name##_64_EA_INDEX},                           \
             {name##_8_EA_GENERAL, name##_16_EA_GENERAL, name##_32_EA_GENERAL, name##_64_EA_GENERAL},                   \
+            {name##_8_EA_FLAT, name##_16_EA_FLAT, name##_32_EA_FLAT, name##_64_EA_FLAT},                               \
     }
 static const handler mov_rr[4] = BY_SIZE(mov_rr), mov_ri[4] = BY_SIZE(mov_ri);
-static const handler mov_rm[3][4] = BY_KIND(mov_rm), mov_mr[3][4] = BY_KIND(mov_mr), mov_mi[3][4] = BY_KIND(mov_mi);
+static const handler mov_rm[EA_KINDS][4] = BY_KIND(mov_rm), mov_mr[EA_KINDS][4] = BY_KIND(mov_mr);
+static const handler mov_mi[EA_KINDS][4] = BY_KIND(mov_mi);
 
 bool set_up_mov_store(struct decode *d)
 {
@@ -66,14 +68,14 @@ bool set_up_mov_store(struct decode *d)
     uint8_t r = op->dst;
     op->dst = op->src;
     op->src = r;
-    op->fn = op->form & FORM_MEMORY ? mov_mr[D_KIND(d)][size_index(op->size)] : mov_rr[size_index(op->size)];
+    op->fn = op->form & FORM_MEMORY ? mov_mr[kind_or_flat(d)][size_index(op->size)] : mov_rr[size_index(op->size)];
     return true;
 }
 
 bool set_up_mov_load(struct decode *d)
 {
     struct op *op = d->op;
-    op->fn = op->form & FORM_MEMORY ? mov_rm[D_KIND(d)][size_index(op->size)] : mov_rr[size_index(op->size)];
+    op->fn = op->form & FORM_MEMORY ? mov_rm[kind_or_flat(d)][size_index(op->size)] : mov_rr[size_index(op->size)];
     return true;
 }
 
@@ -81,7 +83,7 @@ bool set_up_mov_immediate(struct decode *d)
 {
     struct op *op = d->op;
     op->dst = op->src;
-    op->fn = op->form & FORM_MEMORY ? mov_mi[D_KIND(d)][size_index(op->size)] : mov_ri[size_index(op->size)];
+    op->fn = op->form & FORM_MEMORY ? mov_mi[kind_or_flat(d)][size_index(op->size)] : mov_ri[size_index(op->size)];
     return true;
 }
 

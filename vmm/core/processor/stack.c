@@ -75,11 +75,45 @@
     }
 PUSH(16) PUSH(32) PUSH(64)
 
+/* In 32-bit code all of whose segments are flat. */
+static inline __attribute__((always_inline)) void push_flat(struct processor *cpu, const struct op *op, uint32_t value)
+{
+    uint64_t sp = (uint32_t)(STACK_POINTER(cpu) - 4);
+    store32(cpu, op, sp, value, SS);
+    STACK_POINTER(cpu) = sp;
+}
+static HANDLER(push_r_flat)
+{
+    push_flat(cpu, op, REG32(cpu, op->src));
+    NEXT;
+}
+static HANDLER(push_i_flat)
+{
+    push_flat(cpu, op, op->imm);
+    NEXT;
+}
+static HANDLER(pop_r_flat)
+{
+    uint64_t sp = (uint32_t)STACK_POINTER(cpu);
+    uint32_t value = load32(cpu, op, sp, SS);
+    STACK_POINTER(cpu) = (uint32_t)(sp + 4);
+    SET32(cpu, op->src, value); /* last: POP ESP */
+    NEXT;
+}
+
 #define BY_WORD(name) {0, name##_16, name##_32, name##_64}
 
 static bool stack_operation(struct decode *d, const handler table[4])
 {
     d->op->fn = table[size_index(d->op->size)];
+    return true;
+}
+
+static bool stack_operation_or_flat(struct decode *d, const handler table[4], handler flat)
+{
+    if (d->op->size != 4 || !all_flat(d))
+        return stack_operation(d, table);
+    d->op->fn = flat;
     return true;
 }
 
@@ -98,7 +132,7 @@ bool set_up_push(struct decode *d)
         d->op->fn = push_sp_8086;
         return true;
     }
-    return stack_operation(d, table);
+    return stack_operation_or_flat(d, table, push_r_flat);
 }
 
 bool set_up_push_rm(struct decode *d)
@@ -110,14 +144,14 @@ bool set_up_push_rm(struct decode *d)
 bool set_up_push_immediate(struct decode *d)
 {
     static const handler table[4] = BY_WORD(push_i);
-    return stack_operation(d, table);
+    return stack_operation_or_flat(d, table, push_i_flat);
 }
 
 bool set_up_pop(struct decode *d)
 {
     static const handler table[4] = BY_WORD(pop_r);
     d->op->src = GPR_OFFSET((d->opcode & 7) | (d->rex & 1) << 3);
-    return stack_operation(d, table);
+    return stack_operation_or_flat(d, table, pop_r_flat);
 }
 
 bool set_up_pop_rm(struct decode *d)
