@@ -72,7 +72,7 @@ def markdown(records: Sequence[Record]) -> list[str]:
     fives = {
         (one.start.guest, one.start.vmm): one
         for one in newest
-        if one.start.test == FIVE and one.outcome is not Outcome.SKIPPED
+        if one.start.test == FIVE and one.outcome not in (Outcome.SKIPPED, Outcome.UNFINISHED)
     }
     if not ladders:
         raise HarnessError("these runs have booted no guest")

@@ -94,6 +94,11 @@ def test_the_newest_attempt_counts() -> None:
     assert "| 3/3 | 1,234,567 | failed |" in markdown([*differ, *RECORDS])[-1]
 
 
+def test_five_boots_that_were_interrupted_say_nothing() -> None:
+    broken = attempt("tiny", "ours", 1234567, test=FIVE, outcome=Outcome.UNFINISHED, at=3.0)
+    assert "| 3/3 | 1,234,567 | equal |" in markdown([*broken, *RECORDS])[-1]
+
+
 def test_a_run_that_was_killed() -> None:
     assert markdown(RECORDS[:2])[-1] == "| `tiny` |  | unfinished |  |"
 
