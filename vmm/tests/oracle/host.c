@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -61,6 +62,11 @@ void host_clear(void)
 {
     memset(memory, 0, FILE_BYTES);
     memset(memory, 0xcc, CODE_PAGES * PAGE);
+}
+
+void host_copy(const uint8_t *from)
+{
+    memcpy(memory, from, FILE_BYTES);
 }
 
 /* ---- in the child ---- */
@@ -322,6 +328,47 @@ void host_stop(void)
     end_child();
 }
 
+static void start_child_again(void)
+{
+    if (!start_child()) {
+        fprintf(stderr, "oracle: the host's process cannot be started again\n");
+        exit(3);
+    }
+}
+
+void host_restart(void)
+{
+    end_child();
+    start_child_again();
+}
+
+static bool is_for_cases(uint64_t linear)
+{
+    if (linear - CODE_LINEAR < CODE_PAGES * PAGE)
+        return true;
+    for (unsigned n = 0; n < ORACLE_TERRAINS; n++)
+        if (linear - TERRAIN_LINEAR(n) - TERRAIN_PAGE < 2 * PAGE)
+            return true;
+    return false;
+}
+
+bool host_has(uint64_t linear)
+{
+    char path[32], *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    uint64_t first, end;
+    snprintf(path, sizeof path, "/proc/%d/maps", child);
+    FILE *maps = is_for_cases(linear) ? NULL : fopen(path, "r");
+    if (!maps)
+        return false;
+    while (!found && getline(&line, &size, maps) > 0)
+        found = sscanf(line, "%" SCNx64 "-%" SCNx64, &first, &end) == 2 && first <= linear && linear < end;
+    free(line);
+    fclose(maps);
+    return found;
+}
+
 void host_run(const struct oracle_case *cases, struct oracle_result *results, unsigned count)
 {
     unsigned done = 0;
@@ -338,10 +385,7 @@ void host_run(const struct oracle_case *cases, struct oracle_result *results, un
             results[done++].vector = ORACLE_DIED;
             int status = end_child();
             results[done - 1].error = WIFSIGNALED(status) ? WTERMSIG(status) : 0x100 + WEXITSTATUS(status);
-            if (!start_child()) {
-                fprintf(stderr, "oracle: the host's process cannot be started again\n");
-                exit(3);
-            }
+            start_child_again();
         }
     }
 }

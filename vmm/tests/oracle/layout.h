@@ -65,7 +65,11 @@ void host_stop(void);
 /* Runs the cases; false: the process died, `results` have ORACLE_DIED where it was. */
 void host_run(const struct oracle_case *cases, struct oracle_result *results, unsigned count);
 void host_clear(void);
+void host_copy(const uint8_t *from);
 const uint8_t *host_memory(void); /* FILE_BYTES */
+/* Is this address beside the cases' pages one that the process has for itself? An address by chance may be. */
+bool host_has(uint64_t linear);
+void host_restart(void);
 
 /* ---- guest.c ---- */
 

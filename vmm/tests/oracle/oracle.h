@@ -90,7 +90,8 @@ struct oracle_order {
 /* And what it answers: a struct oracle_report, its forms, its tallies, its failures (case, ours, the host's). */
 struct oracle_report {
     uint64_t cases, rounds;
-    uint64_t unsteady; /* cases with a difference that the host did not repeat */
+    uint64_t unsteady; /* cases with a difference that did not come again, on equal memory */
+    uint64_t astray;   /* cases that met memory of the host's process itself */
     uint32_t forms, failures;
     double seconds, host_seconds;
 };

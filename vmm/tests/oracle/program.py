@@ -125,6 +125,7 @@ class Report:
 
     cases: int
     unsteady: int
+    astray: int
     seconds: float
     forms: list[Any]
     tallies: list[Any]
@@ -210,11 +211,12 @@ def packed(test: Any) -> bytes:
 
 
 def join(readers: list[Reader], seconds: float) -> Report:
-    total = Report(0, 0, seconds, [], [], [])
+    total = Report(0, 0, 0, seconds, [], [], [])
     for reader in readers:
         report = reader.take("struct oracle_report")
         total.cases += report.cases
         total.unsteady += report.unsteady
+        total.astray += report.astray
         forms = [reader.take("struct oracle_form") for _ in range(report.forms)]
         tallies = [reader.take("struct oracle_tally") for _ in range(report.forms)]
         total.forms = forms

@@ -189,7 +189,8 @@ def main() -> int:
     missing, only = unreached(report, review), host_only(report, review)
     rate = report.cases / report.seconds
     print(f"{report.cases} cases in {report.seconds:.1f} s ({rate:.0f} a second on {arguments.workers} workers),")
-    print(f"{report.unsteady} differences that the host did not repeat, {len(report.failures)} kept of those it did")
+    print(f"{report.unsteady} differences that did not come again, {len(report.failures)} kept of those that did,")
+    print(f"{report.astray} met memory of the host's process itself")
     for name in missing:
         print(f"not reached: {name}")
     for name in only:
