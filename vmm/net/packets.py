@@ -13,6 +13,7 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58  # protocol of an IPv4 packet, next header
 ARP_REQUEST, ARP_REPLY = 1, 2
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16  # flags of a TCP segment
 BROADCAST = b"\xff" * 6
+FRAME_MAXIMUM = 1514  # bytes of a frame without its CRC
 
 
 def checksum(data: bytes) -> int:

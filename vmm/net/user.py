@@ -2,13 +2,12 @@
 
 | address | what answers there |
 | --- | --- |
-| 10.0.2.2 | the gateway: ICMP echo, UDP and TCP echo (port 7), DHCP, TFTP of the files that it was given |
+| 10.0.2.2 | the gateway: ICMP echo, UDP and TCP echo (port 7), DHCP, TFTP (tftp.py) of the files that it was given |
 | 10.0.2.3 | DNS: `gateway.test` and `dns.test`, and no other name |
 | 10.0.2.15 | the guest, by DHCP |
 | fe80::2, fec0::2 | the IPv6 router (icmpv6.py) |
 
-Source: RFC 826 (ARP), 792 (ICMP), 862 (echo), 2131 and 2132 (DHCP), 1035 (DNS), 1350 and 2347 to 2349 (TFTP), 9293
-(TCP).
+Source: RFC 826 (ARP), 792 (ICMP), 862 (echo), 2131 and 2132 (DHCP), 1035 (DNS), 9293 (TCP).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import icmpv6
+from . import icmpv6, tftp
 from .icmpv6 import MAC
 from .packets import (
     ACK,
@@ -26,6 +25,7 @@ from .packets import (
     ARP_REQUEST,
     BROADCAST,
     FIN,
+    FRAME_MAXIMUM,
     ICMP,
     IPV4,
     IPV6,
@@ -43,13 +43,14 @@ from .packets import (
     checksum,
     parse_arp,
 )
+from .recent import Recent
+from .tftp import TftpServer
 
 GATEWAY, DNS, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 3)), bytes((10, 0, 2, 15))
 MASK, EVERYWHERE = bytes((255, 255, 255, 0)), bytes((255,)) * 4
 NAMES = {b"gateway.test": GATEWAY, b"dns.test": DNS}
 
-ECHO, DHCP_SERVER, DHCP_CLIENT, DOMAIN, TFTP = 7, 67, 68, 53, 69
-TFTP_REPLY = 1069  # the port that a transfer continues at
+ECHO, DHCP_SERVER, DHCP_CLIENT, DOMAIN = 7, 67, 68, 53
 LEASE = 86400  # seconds
 
 CONNECTIONS = 16  # of TCP at a time
@@ -72,13 +73,15 @@ class UserNetwork:
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     boot: str = ""
-    _connections: dict[tuple[bytes, int, int], Connection] = field(default_factory=dict)
-    _transfer: tuple[bytes, int] = (b"", 512)  # of TFTP: the file, and bytes of a block
+    _connections: Recent[tuple[bytes, int, int], Connection] = field(default_factory=lambda: Recent(CONNECTIONS))
+
+    def __post_init__(self) -> None:
+        self._tftp = TftpServer(self.files)
 
     def receive(self, data: bytes) -> list[bytes]:
         """The frames that answer a frame of the guest's, in order; whatever it is, it raises nothing."""
         frame = Frame.parse(data)
-        if frame is None or frame.target not in (MAC, BROADCAST, *icmpv6.GROUP_MACS):
+        if frame is None or len(data) > FRAME_MAXIMUM or frame.target not in (MAC, BROADCAST, *icmpv6.GROUP_MACS):
             return []
         if frame.kind == IPV6:
             return [answer.build() for answer in icmpv6.receive(frame)]
@@ -117,12 +120,12 @@ class UserNetwork:
             payloads = [datagram.payload]
         elif ip.target == DNS and datagram.target == DOMAIN:
             payloads = list(_dns(datagram.payload))
-        elif ip.target == GATEWAY and datagram.target in (TFTP, TFTP_REPLY):
-            source, payloads = TFTP_REPLY, list(self._tftp(datagram.payload))
+        elif ip.target == GATEWAY and datagram.target in (tftp.PORT, tftp.TRANSFER_PORT):
+            source, payloads = tftp.TRANSFER_PORT, list(self._tftp.receive(to, datagram.payload))
         yield from (Udp(source, to[1], payload).build(ip.target, to[0]) for payload in payloads)
 
     def _dhcp(self, client: bytes, data: bytes) -> Iterator[bytes]:
-        discover, offer, request, ack, inform = 1, 2, 3, 5, 8
+        discover, offer, request, ack, nak, inform = 1, 2, 3, 5, 6, 8
         if len(data) < 240 or data[0] != 1 or data[236:240] != b"\x63\x82\x53\x63":
             return
         options = _options(data[240:])
@@ -130,49 +133,17 @@ class UserNetwork:
         answer = {discover: offer, request: ack, inform: ack}.get(kind)
         if answer is None or options.get(54, GATEWAY) != GATEWAY:
             return
+        wanted = options.get(50) or data[12:16]  # by a client that has had an address before
+        if kind == request and wanted not in (GUEST, bytes(4)):
+            yield _dhcp_message(data, bytes(4), "", {53: bytes([nak]), 54: GATEWAY})
+            return
         boot = self.boot.encode()
         given = {
             53: bytes([answer]), 54: GATEWAY, 51: struct.pack(">I", LEASE), 1: MASK, 3: GATEWAY, 6: DNS, 15: b"test",
             175: b"\xb0\1\1",  # to iPXE (no-pxedhcp): nobody else answers, do not wait
             **({66: b"10.0.2.2", 67: boot} if boot else {}),
         }  # fmt: skip
-        address = bytes(4) if kind == inform else GUEST
-        head = b"\x02\x01\x06\0" + data[4:8] + bytes(2) + data[10:12] + data[12:16] + address + GATEWAY + bytes(4)
-        head += data[28:44] + bytes(64) + boot[:127].ljust(128, b"\0") + b"\x63\x82\x53\x63"
-        yield head + b"".join(bytes([code, len(value)]) + value for code, value in given.items()) + b"\xff"
-
-    def _tftp(self, data: bytes) -> Iterator[bytes]:
-        """Read requests with block size and transfer size; one transfer at a time."""
-        read, block, acknowledge, error, options_taken = 1, 3, 4, 5, 6
-        if len(data) < 4:
-            return
-        operation = int.from_bytes(data[:2], "big")
-        if operation == read:
-            name, _mode, *options = data[2:].rstrip(b"\0").split(b"\0")[:12] + [b""] * 2
-            content = self.files.get(name.decode(errors="replace").lstrip("/"))
-            if content is None:
-                yield struct.pack(">HH", error, 1) + b"File not found\0"
-                return
-            taken, size = b"", 512
-            for option, value in zip(options[::2], options[1::2], strict=False):
-                if option.lower() == b"blksize" and value.isdigit() and 8 <= int(value[:6]) <= 1428:
-                    size = int(value[:6])
-                    taken += b"blksize\0" + value + b"\0"
-                elif option.lower() == b"tsize":
-                    taken += b"tsize\0" + str(len(content)).encode() + b"\0"
-            self._transfer = content, size
-            yield struct.pack(">H", options_taken) + taken if taken else self._block(1)
-        elif operation == acknowledge:
-            number = int.from_bytes(data[2:4], "big")
-            content, size = self._transfer
-            if number * size <= len(content):  # the last block is shorter than the others
-                yield self._block(number + 1)
-        elif operation not in (block, error):
-            yield struct.pack(">HH", error, 4) + b"Only reading is offered\0"
-
-    def _block(self, number: int) -> bytes:
-        content, size = self._transfer
-        return struct.pack(">HH", 3, number & 0xFFFF) + content[(number - 1) * size : number * size]
+        yield _dhcp_message(data, bytes(4) if kind == inform else GUEST, self.boot, given)
 
     # ---- TCP ----
 
@@ -186,12 +157,12 @@ class UserNetwork:
             return Tcp(segment.target, segment.source, sequence, end, flags | ACK, WINDOW, payload)
 
         if segment.flags & RST:
-            self._connections.pop(key, None)
+            self._connections.drop(key)
         elif segment.flags & SYN:
-            if segment.target != ECHO or ip.target != GATEWAY or len(self._connections) >= CONNECTIONS:
+            if segment.target != ECHO or ip.target != GATEWAY:
                 yield answer(RST, 0)
                 return
-            self._connections[key] = Connection(ours=1, theirs=end)
+            self._connections.put(key, Connection(ours=1, theirs=end))
             yield answer(SYN, 0)
         elif known is None:
             yield Tcp(segment.target, segment.source, segment.acknowledged, 0, RST, 0)
@@ -208,7 +179,14 @@ class UserNetwork:
                 yield answer(FIN, known.ours)
                 known.ours += 1
             elif known.closing and segment.acknowledged == known.ours & 0xFFFFFFFF:
-                del self._connections[key]
+                self._connections.drop(key)
+
+
+def _dhcp_message(asked: bytes, address: bytes, boot: str, options: Mapping[int, bytes]) -> bytes:
+    """The server's answer to a message (RFC 2131, figure 1 and table 3)."""
+    head = b"\x02\x01\x06\0" + asked[4:8] + bytes(2) + asked[10:12] + asked[12:16] + address + GATEWAY + bytes(4)
+    head += asked[28:44] + bytes(64) + boot.encode()[:127].ljust(128, b"\0") + b"\x63\x82\x53\x63"
+    return head + b"".join(bytes([code, len(value)]) + value for code, value in options.items()) + b"\xff"
 
 
 def _options(data: bytes) -> dict[int, bytes]:

@@ -99,6 +99,18 @@ def test_dhcp_that_is_not_for_it(data: bytes) -> None:
     assert ask(UserNetwork(), Udp(68, 67, data).build(bytes(4), EVERYWHERE), BROADCAST) == []
 
 
+@pytest.mark.parametrize(("address", "answer"), [(GUEST, 5), (bytes((192, 168, 1, 9)), 6)])
+@pytest.mark.parametrize("renewing", [True, False])
+def test_dhcp_for_an_address_of_before(address: bytes, answer: int, renewing: bool) -> None:
+    data = dhcp(3, b"" if renewing else bytes([50, 4]) + address)
+    if renewing:
+        data = data[:12] + address + data[16:]
+    (ip,) = ask(UserNetwork(), Udp(68, 67, data).build(bytes(4), EVERYWHERE), BROADCAST)
+    datagram = Udp.parse(ip)
+    assert datagram and datagram.payload[240:243] == bytes([53, 1, answer])
+    assert datagram.payload[16:20] == (GUEST if answer == 5 else bytes(4))
+
+
 def test_udp_echo() -> None:
     assert ask_udp(UserNetwork(), GATEWAY, 7, b"hello") == [b"hello"]
     assert ask_udp(UserNetwork(), GATEWAY, 9, b"hello") == []
@@ -142,17 +154,71 @@ def test_tftp_options_and_errors() -> None:
         b"\0\6blksize\x001024\0tsize\x002000\0"
     ]
     assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\0") == [b"\0\3\0\1" + b"x" * 1024]
+    (answer,) = ask_udp(network, GATEWAY, 69, b"\0\1a\0octet\0blksize\x0065464\0")
+    assert answer == b"\0\6blksize\x001428\0", "what fits into a frame (RFC 2348)"
+    assert ask_udp(network, GATEWAY, 69, b"\0\1a\0octet\0blksize\x007\0")[0][:4] == b"\0\3\0\1"
     assert ask_udp(network, GATEWAY, 69, b"\0\1b\0octet\0") == [b"\0\5\0\1File not found\0"]
     assert ask_udp(network, GATEWAY, 69, b"\0\2a\0octet\0")[0][:4] == b"\0\5\0\4"
+
+
+def test_tftp_blocks_beyond_16_bits() -> None:
+    network, content = UserNetwork({"a": bytes(8) * 65536 + b"end"}), b""
+    (answer,) = ask_udp(network, GATEWAY, 69, b"\0\1a\0octet\0blksize\x008\0")
+    number = 0
+    while number == 0 or len(answer) == 12:
+        (answer,) = ask_udp(network, GATEWAY, 1069, struct.pack(">HH", 4, number & 0xFFFF))
+        number += 1
+        content += answer[4:]
+    assert (number, content[-5:]) == (65537, b"\0\0end")
+
+
+def test_tftp_blocks_that_are_lost() -> None:
+    network = UserNetwork({"a": b"x" * 512 + b"y" * 512 + b"z"})
+    (first,) = ask_udp(network, GATEWAY, 69, b"\0\1a\0octet\0")
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\0") == [first]
+    (second,) = ask_udp(network, GATEWAY, 1069, b"\0\4\0\1")
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\1") == [second] and second[4:] == b"y" * 512
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\5") == [], "not sent yet"
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\2") == [b"\0\3\0\3z"]
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\3") == []
+    assert ask_udp(network, GATEWAY, 1069, b"\0\4\0\2") == [], "it is over"
+
+
+def test_several_tftp_transfers() -> None:
+    """Of different ports; of more than eight the one that began first is forgotten."""
+    network = UserNetwork({str(number): bytes([number]) * 600 for number in range(9)})
+
+    def send(port: int, to: int, payload: bytes) -> list[bytes]:
+        found = [Udp.parse(ip) for ip in ask(network, Udp(port, to, payload).build(GUEST, GATEWAY))]
+        return [datagram.payload[4:] for datagram in found if datagram and datagram.target == port]
+
+    for number in range(9):
+        assert send(number, 69, b"\0\1%d\0octet\0" % number) == [bytes([number]) * 512]
+    assert [send(number, 1069, b"\0\4\0\1") for number in range(9)] == [
+        [bytes([number]) * 88] if number else [] for number in range(9)
+    ]
+
+
+def exchange(network: UserNetwork, segment: Tcp) -> list[Tcp]:
+    found = [Tcp.parse(ip) for ip in ask(network, segment.build(GUEST, GATEWAY))]
+    return [answer for answer in found if answer]
+
+
+def test_many_tcp_connections() -> None:
+    """The one that was opened first makes room for the next."""
+    network = UserNetwork()
+    for port in range(17):
+        (opened,) = exchange(network, Tcp(port, 7, 0, 0, SYN, 1000))
+        assert opened.flags == SYN | ACK
+    assert [exchange(network, Tcp(port, 7, 1, 1, PSH | ACK, 1000, b"x"))[0].payload for port in (1, 16)] == [b"x"] * 2
+    assert exchange(network, Tcp(0, 7, 1, 1, PSH | ACK, 1000, b"x"))[0].flags & RST
 
 
 def test_tcp_echo() -> None:
     network = UserNetwork()
 
     def send(flags: int, sequence: int, acknowledged: int, payload: bytes = b"", port: int = 7) -> list[Tcp]:
-        segment = Tcp(4000, port, sequence, acknowledged, flags, 1000, payload)
-        found = [Tcp.parse(ip) for ip in ask(network, segment.build(GUEST, GATEWAY))]
-        return [answer for answer in found if answer]
+        return exchange(network, Tcp(4000, port, sequence, acknowledged, flags, 1000, payload))
 
     (opened,) = send(SYN, 0xFFFFFFFF, 0)
     assert (opened.flags, opened.sequence, opened.acknowledged) == (SYN | ACK, 0, 0)
@@ -190,3 +256,5 @@ def test_nothing_unsettles_it() -> None:
         for reply in network.receive(bytes(data[: generator.choice((len(data), generator.randrange(len(data) + 1)))])):
             assert 14 <= len(reply) <= 1514
         network.receive(generator.randbytes(generator.randrange(80)))
+    too_long = Udp(5, 7, bytes(1473)).build(GUEST, GATEWAY)
+    assert network.receive(Frame(MAC, CARD, IPV4, too_long.build()).build()) == []
