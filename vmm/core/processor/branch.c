@@ -303,8 +303,14 @@ bool set_up_ret(struct decode *d)
 
 /* ---- LOOPcc, JrCXZ: rCX by address size ---- */
 
-/* A LOOP that jumps to itself, as delays do: as many iterations as it and the budget have but for the last one, all at
- * once. Returns the new rCX. */
+/* Does LOOP jump to itself, as in delays? Not when a 16-bit operand cuts RIP. */
+static bool is_own_target(const struct processor *cpu, const struct op *op)
+{
+    uint64_t rip = cpu->s.rip + op->offset;
+    return op->disp == op->offset && cut_to_operand(op, rip) == rip;
+}
+
+/* As many iterations of such a LOOP as it and the budget have but for the last one, all at once. Returns the new rCX. */
 static uint64_t loop_on_itself(struct processor *cpu, const struct op *op, uint64_t count)
 {
     int64_t budget = cpu->left + op->dst;
@@ -326,7 +332,7 @@ static inline __attribute__((always_inline)) const struct op *loop(struct proces
         taken = count && (kind == LOOP_ALWAYS || !!(cpu->s.flags & FLAG_ZF) == (kind == LOOP_E));
         if (taken && (cpu->mode & MODE_CODE) != MODE_CODE64)
             check_target(cpu, op, cut_to_operand(op, cpu->s.rip + (int64_t)op->disp));
-        if (taken && op->disp == op->offset)
+        if (taken && is_own_target(cpu, op))
             count = loop_on_itself(cpu, op, count);
         *rcx = mask == 0xffff ? (*rcx & ~mask) | count : count;
     }

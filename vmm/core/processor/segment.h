@@ -126,10 +126,11 @@ struct vcpu_segment stack_segment(struct processor *cpu, const struct op *op, ui
 void load_segment(struct processor *cpu, const struct op *op, unsigned seg, uint16_t selector);
 /* In real and virtual-8086 mode. */
 void load_segment_real(struct processor *cpu, unsigned seg, uint16_t selector);
-/* Did a load of ES or DS, or of any register in real mode, change the mode? Only what was flat or is now can. */
+/* Did a load of ES, SS or DS, or of any register in real mode, change the mode? Only what was flat or is now can, and SS,
+ * whose B bit is a part of it. */
 static inline bool segment_may_change_mode(const struct processor *cpu, unsigned seg)
 {
-    return cpu->mode & MODE_FLAT || cpu->s.seg[seg].limit == 0xffffffff;
+    return seg == SS || cpu->mode & MODE_FLAT || cpu->s.seg[seg].limit == 0xffffffff;
 }
 /* After a return to an outer privilege: data segments that it may not use become null (SDM vol. 2, RET). */
 void drop_segments(struct processor *cpu);
