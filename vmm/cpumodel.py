@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,11 +65,24 @@ _NEEDS_AVX = ("F16C", "FMA", "AVX2")
 # What Linux's /proc/cpuinfo calls otherwise than the SDM in lower case (arch/x86/include/asm/cpufeatures.h).
 _LINUX_FLAG = {"CLFSH": "clflush", "SSE3": "pni", "LAHF64": "lahf_lm", "LZCNT": "abm", "AESNI": "aes", "SHA": "sha_ni"}
 
+# What a feature is of no use or undefined without (SDM volume 1, chapters 10 to 14; volume 3, 4.1.4, 11.4 and 12.5).
+_BUILDS_ON: dict[str, tuple[str, ...]] = {
+    "MMX": ("FPU",), "FXSR": ("FPU",), "SSE": ("FXSR",), "SSE2": ("SSE",), "SSE3": ("SSE2",), "SSSE3": ("SSE3",),
+    "SSE4_1": ("SSSE3",), "SSE4_2": ("SSE4_1",), "PCLMULQDQ": ("SSE2",), "AESNI": ("SSE2",), "SHA": ("SSE2",),
+    "MISALIGNSSE": ("SSE",), "XSAVE": ("FXSR",), "AVX": ("XSAVE", "SSE4_2"), "F16C": ("AVX",), "FMA": ("AVX",),
+    "AVX2": ("AVX",), "XSAVEOPT": ("XSAVE",), "XSAVEC": ("XSAVE",), "XGETBV1": ("XSAVE",), "XSAVES": ("XSAVEC",),
+    "SEP": ("MSR",), "SYSCALL": ("MSR",), "MTRR": ("MSR",), "PAT": ("MSR",), "MCA": ("MCE", "MSR"), "PSE36": ("PSE",),
+    "NX": ("PAE", "MSR"), "LM": ("PAE", "MSR"), "PDPE1GB": ("LM",), "LAHF64": ("LM",), "FSGSBASE": ("LM",),
+    "PCID": ("LM",), "PKU": ("LM",), "LA57": ("LM",), "RDTSCP": ("TSC",), "X2APIC": ("APIC", "MSR"),
+    "TSC_DEADLINE": ("APIC", "MSR"), "ARAT": ("APIC",),
+}  # fmt: skip
+
 AMD = "AuthenticAMD"
 # Bits of leaf 1's EDX that AMD's processors show in 80000001H once more.
 _AMD_REPEATS = 0x0183F3FF
 # What a processor has besides what CPUID names: machine.h's enum cpu_generation.
 _GENERATIONS = (86, 186, 286, 386, 486, 586, 686)
+_WITH_CPUID = 486
 # Leaf 02H (SDM volume 2A, table 3-12). FFH: the caches are in leaf 04H; FEH: no TLB is described. Without leaf 04H
 # those of a Pentium III: 16 KiB of code and of data, 256 KiB; software that is told FFH looks for leaf 04H without end.
 _DESCRIPTORS = {True: (0x00FEFF01, 0, 0, 0), False: (0x03020101, 0, 0, 0x0C040882)}
@@ -261,7 +274,16 @@ def load(choice: str) -> CpuModel:
         model = _changed(model, change)
     if missing := [feature for feature in _lacking(flags, _BY_THE_HOST) if model.has(feature)]:
         raise SpecError(f"CPU model '{choice}' needs {', '.join(missing)}, which this host lacks")
+    for feature, base in unfounded(model):
+        raise SpecError(f"CPU model '{choice}': {feature} needs {base}")
     return model
+
+
+def unfounded(model: CpuModel) -> Iterator[tuple[str, str]]:
+    """Features that the model has without one that they need, and that one."""
+    for feature, bases in _BUILDS_ON.items():
+        if model.has(feature):
+            yield from ((feature, base) for base in bases if not model.has(base))
 
 
 def _host_flags(cpuinfo: str) -> set[str]:
@@ -281,7 +303,9 @@ def _changed(model: CpuModel, change: str) -> CpuModel:
     if change[:1] not in ("+", "-") or register is None:
         raise SpecError(f"CPU model '{model.name}': '{change}' is not +FEATURE or -FEATURE of a known feature")
     if change.startswith("-"):
-        return model.without([feature])
+        return model.without(_and_what_builds_on({feature}))
+    if model.generation < _WITH_CPUID:
+        raise SpecError(f"CPU model '{model.name}' can have no {change}: it has no CPUID")
     full = read(MODELS / f"{MAX}.toml")
     if not full.has(feature):
         raise SpecError(f"CPU model '{model.name}': the processor does not implement {feature}")
@@ -290,6 +314,11 @@ def _changed(model: CpuModel, change: str) -> CpuModel:
     last = {"max_extended_leaf" if leaf >> 31 else "max_leaf": leaf}
     raised = {key: max(value, getattr(model, key)) for key, value in last.items()}
     return replace(model, features={**model.features, register: present}, **raised)
+
+
+def _and_what_builds_on(features: set[str]) -> set[str]:
+    above = {feature for feature, bases in _BUILDS_ON.items() if features.intersection(bases)}
+    return features if above <= features else _and_what_builds_on(features | above)
 
 
 def read(path: Path, *, may_have_base: bool = True) -> CpuModel:

@@ -147,6 +147,14 @@ def test_features_by_sign() -> None:
     assert cpumodel.load("pentium3,+NX").max_extended_leaf == 0x80000001
 
 
+def test_what_builds_on_a_feature_goes_with_it() -> None:
+    model = cpumodel.load("max,-SSSE3")
+    assert model.has("SSE3") and not any(model.has(name) for name in ("SSSE3", "SSE4_1", "SSE4_2", "AVX", "AVX2"))
+    assert not any(cpumodel.load("max,-LM").has(name) for name in ("LM", "LA57", "PCID"))
+    assert cpumodel.load("pentium3,+LM,+PCID").has("PCID"), "in any order"
+    assert cpumodel.load("pentium3,+PCID,+LM").has("LM")
+
+
 @pytest.mark.parametrize(
     ("choice", "complaint"),
     [
@@ -156,6 +164,8 @@ def test_features_by_sign() -> None:
         ("x86-64-v2,-", r"CPU model 'x86-64-v2': '-' is not"),
         ("max,+VMX", r"CPU model 'max': the processor does not implement VMX"),
         ("nothing,+BMI1", "unknown CPU model 'nothing'"),
+        ("pentium3,+LA57", r"CPU model 'pentium3,\+LA57': LA57 needs LM"),
+        ("8086,+LM", r"CPU model '8086' can have no \+LM: it has no CPUID"),
     ],
 )
 def test_a_change_that_cannot_be(choice: str, complaint: str) -> None:
