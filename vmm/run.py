@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from . import cpumodel, spec
-from .boot import BootError, Image, boot_order, fw_cfg, map_file, protocol
+from .boot import BootError, Image, boot_order, flat, fw_cfg, map_file, protocol
 from .inspect import exits
 from .loop import Ending, Poller, Runner, Status, Watch
-from .machine import UARTS, Machine, MachineError
+from .machine import UARTS, Machine, MachineError, Registers
 from .spec import FIRMWARE_MAXIMUM, KIB, Accel, Clock, Drive, MachineSpec, SpecError
 from .storage import Kind, StorageError
 from .terminal import Pty, RawMode, Stdio, TerminalError, UnixLine, print_error
@@ -240,7 +240,19 @@ def _image(args: argparse.Namespace, machine_spec: MachineSpec) -> Image | None:
         return None
     if not args.kernel:
         raise SpecError("--kernel or --bios: one of them is needed")
-    return protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory, machine_spec.cpus)
+    image = protocol.recognise(args.kernel, args.initrd, args.append).image(machine_spec.memory, machine_spec.cpus)
+    if mode := _lacking_mode(cpumodel.load(args.cpu), image.registers):
+        raise SpecError(f"the kernel {args.kernel} starts in {mode}, which CPU model '{args.cpu}' lacks")
+    return image
+
+
+def _lacking_mode(model: cpumodel.CpuModel, registers: Registers) -> str | None:
+    """The mode that a kernel starts in and the model lacks; None: it can start."""
+    if registers.efer & flat.EFER_LMA and not model.has("LM"):
+        return "64-bit mode"
+    if registers.cr0 & flat.CR0_PE and model.generation < 386:
+        return "32-bit protected mode"
+    return None
 
 
 def _occupy_standard_streams() -> None:
