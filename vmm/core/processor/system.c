@@ -842,7 +842,7 @@ HELPER void invalidate_pcid(struct processor *cpu, const struct op *op)
         raise_gp(cpu, op, 0);
     memcpy(descriptor, mem_read(cpu, op, ea_any(cpu, op, 16, false), 16, op->seg), 16);
     uint64_t pcid = descriptor[0], linear = descriptor[1];
-    if (type < 2 && (pcid >> 12 || (pcid && !(cpu->s.cr4 & CR4_PCIDE))))
+    if (pcid >> 12 || (type < 2 && pcid && !(cpu->s.cr4 & CR4_PCIDE)))
         raise_gp(cpu, op, 0);
     switch (type) {
     case 0:

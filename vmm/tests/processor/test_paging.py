@@ -209,6 +209,9 @@ def test_invpcid_checks_its_operands(long: PagedProbe) -> None:
         (1, 1, 0, 0, fault(GP, 0)),
         (0, 0, 1 << 56, PCIDE, fault(GP, 0)),
         (1, 0, 1 << 56, PCIDE, DONE),
+        (2, 1 << 12, 0, PCIDE, fault(GP, 0)),
+        (3, 1 << 63, 0, 0, fault(GP, 0)),
+        (2, 0xFFF, 1 << 56, 0, DONE),
     ]:
         long.quad(0xC000, pcid, linear)
         long.put("rax", 0xC000)
