@@ -1,6 +1,6 @@
 """The oracle's command: runs it as long as asked, prints what differs, keeps the coverage in docs/opcodes.md.
 
-    PYTHONPATH=vmm/tests python -m oracle.report --seconds 60 [--seed N] [--write]
+    PYTHONPATH=vmm/tests python -m oracle.report --seconds 60 [--seed N] [--print] [--write]
 
 Status 1 when something differs, or an entry of the opcode table is neither reached nor named in review.toml.
 """
@@ -139,15 +139,15 @@ def page(report: Report, review: Review) -> str:
     lines: dict[tuple[int, int, int, str], list[set[str]]] = defaultdict(lambda: [set(), set(), set()])
     for entry, name in zip(reached, names, strict=True):
         form = entry.form
-        own = bytes(types().buffer(form.name)).rstrip(b"\0").decode()
+        own = bytes(types().buffer(form.name)).split(b"\0")[0].decode()
         shown = name if own in WIDE_NAMES else own
         lines[form.map, form.opcode, form.reg, shown][form.mode].add(operand_of(form, own))
     text = [
         "# Opcodes compared with the host's processor\n",
-        "Made by `PYTHONPATH=vmm/tests python -m oracle.report --write`; do not edit. The interpreter decoded and ran",
-        "each form here as the host's processor did, with the same outcome: registers, flags, x87, SSE and AVX state,",
-        "memory. `r16` is a register with 16 bits, `m16` an operand in memory, `16` a form without ModRM; x87, SSE and",
-        "VEX instructions say only which.\n",
+        "Printed by `PYTHONPATH=vmm/tests python -m oracle.report --print`, kept by `--write`; do not edit. The",
+        "interpreter decoded and ran each form here as the host's processor did, with the same outcome: registers,",
+        "flags, x87, SSE and AVX state, memory. `r16` is a register with 16 bits, `m16` an operand in memory, `16` a",
+        "form without ModRM; x87, SSE and VEX instructions say only which.\n",
         "| opcode | instruction | 16-bit | 32-bit | 64-bit |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -171,6 +171,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cpu", default="max", help="CPU model (default: max)")
+    parser.add_argument("--print", action="store_true", help="print the coverage, as the page has it")
     parser.add_argument("--write", action="store_true", help=f"keep the coverage in {COVERAGE.name}")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
@@ -197,6 +198,8 @@ def main() -> int:
         print(f"only the host has: {name}")
     done = sum(entry.done > 0 for entry in entries(report))
     print(f"{done} entries reached in {', '.join(MODES)} code")
+    if arguments.print:
+        print(page(report, review), end="")
     if arguments.write:
         COVERAGE.write_text(page(report, review))
     return 1 if report.failures or missing or only else 0
