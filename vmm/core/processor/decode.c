@@ -176,10 +176,23 @@ static void address32(struct decode *d)
     op->disp = d->mod == 1 ? take_signed(d, 1) : d->mod == 2 || no_base ? take_signed(d, 4) : 0;
 }
 
+/* Nor more of ModRM.reg: there are two bits for a segment register, and one form of POP, MOV and PUSH. */
+static uint8_t modrm_8086(uint8_t opcode, uint8_t modrm)
+{
+    switch (opcode) {
+    case 0x8c: case 0x8e: return modrm & ~0x20;
+    case 0x8f: case 0xc6: case 0xc7: return modrm & ~0x38;
+    case 0xff: return (modrm & 0x38) == 0x38 ? modrm & ~0x08 : modrm;
+    default: return modrm;
+    }
+}
+
 static void read_modrm(struct decode *d)
 {
     d->has_modrm = true;
     d->modrm = take(d, 1);
+    if (unlikely(d->cpu->cpu_generation < CPU_186))
+        d->modrm = modrm_8086(d->opcode, d->modrm);
     d->mod = d->modrm >> 6;
     d->reg = (d->modrm >> 3 & 7) | (d->rex & 4) << 1;
     d->rm = (d->modrm & 7) | (d->rex & 1) << 3;
@@ -315,9 +328,11 @@ static bool exists(const struct decode *d)
            !(a & A_REGISTER && memory) && !(d->lock && !(a & A_LOCK && memory));
 }
 
+/* More than 15 bytes; on the 80286 more than 10 (SDM volume 3, 23.1.3). */
+#define LONGEST_286 10
 static HANDLER(op_too_long)
 {
-    raise_gp(cpu, op, 0); /* more than 15 bytes */
+    raise_gp(cpu, op, 0);
 }
 
 static HANDLER(op_privileged)
@@ -415,6 +430,10 @@ bool decode_instruction(struct processor *cpu, uint32_t mode, const uint8_t *byt
         d.ends = true;
     } else {
         set_up_operation(&d);
+    }
+    if (unlikely(cpu->cpu_generation == CPU_286 && d.at > LONGEST_286)) {
+        op->fn = op_too_long;
+        d.ends = true;
     }
     *ends = d.ends;
     return true;

@@ -38,7 +38,15 @@ WIDE(64, mul, uint64_t, unsigned __int128)
 WIDE8(imul, int8_t, int16_t) WIDE(16, imul, int16_t, int32_t) WIDE(32, imul, int32_t, int64_t)
 WIDE(64, imul, int64_t, __int128)
 
-/* ---- DIV and IDIV: false for #DE. Flags (undefined) stay as they are. ---- */
+/* ---- DIV and IDIV: false for #DE. Flags (undefined) stay as they are. The 8086's #DE returns behind the instruction,
+ * and its quotients have no -80h and -8000h (SDM volume 3, 23.1.1). ---- */
+
+static _Noreturn void raise_de(struct processor *cpu, const struct op *op)
+{
+    if (before_286(cpu))
+        cpu->s.rip += op->length;
+    raise_fault(cpu, op, VECTOR_DE, NO_ERROR_CODE);
+}
 
 static inline bool div8(struct processor *cpu, uint8_t b)
 {
@@ -51,7 +59,7 @@ static inline bool div8(struct processor *cpu, uint8_t b)
 static inline bool idiv8(struct processor *cpu, uint8_t b)
 {
     int32_t a = (int16_t)REG16(cpu, GPR_OFFSET(RAX)), divisor = (int8_t)b;
-    if (!divisor || a / divisor != (int8_t)(a / divisor))
+    if (!divisor || a / divisor != (int8_t)(a / divisor) || (a / divisor == INT8_MIN && before_286(cpu)))
         return false;
     SET16(cpu, GPR_OFFSET(RAX), (uint8_t)(a % divisor) << 8 | (uint8_t)(a / divisor));
     return true;
@@ -76,7 +84,7 @@ static inline bool idiv8(struct processor *cpu, uint8_t b)
             return false;                                                                                              \
         quotient = a / divisor;                                                                                        \
         remainder = a % divisor;                                                                                       \
-        limit = ((wide)1 << (bits - 1)) - !opposite;                                                                   \
+        limit = ((wide)1 << (bits - 1)) - (!opposite || before_286(cpu));                                              \
         if (quotient > limit)                                                                                          \
             return false;                                                                                              \
         SET##bits(cpu, GPR_OFFSET(RAX), opposite ? -quotient : quotient);                                              \
@@ -129,13 +137,13 @@ static inline bool idiv64(struct processor *cpu, uint64_t b)
     static HANDLER(name##_r_##bits)                                                                                    \
     {                                                                                                                  \
         if (unlikely(!name##bits(cpu, REG##bits(cpu, op->src))))                                                       \
-            raise_fault(cpu, op, VECTOR_DE, NO_ERROR_CODE);                                                            \
+            raise_de(cpu, op);                                                                                         \
         NEXT;                                                                                                          \
     }                                                                                                                  \
     static HANDLER(name##_m_##bits)                                                                                    \
     {                                                                                                                  \
         if (unlikely(!name##bits(cpu, load##bits(cpu, op, ea_any(cpu, op, bits / 8, false), op->seg))))                \
-            raise_fault(cpu, op, VECTOR_DE, NO_ERROR_CODE);                                                            \
+            raise_de(cpu, op);                                                                                         \
         NEXT;                                                                                                          \
     }
 SIZES(MULTIPLY_FORMS, mul) SIZES(MULTIPLY_FORMS, imul) SIZES(DIVIDE_FORMS, div) SIZES(DIVIDE_FORMS, idiv)
@@ -266,7 +274,7 @@ HANDLER(op_aam)
 {
     uint8_t base = op->imm, al = REG8(cpu, GPR_OFFSET(RAX));
     if (!base)
-        raise_fault(cpu, op, VECTOR_DE, NO_ERROR_CODE);
+        raise_de(cpu, op);
     uint8_t quotient = likely(base == 10) ? al / 10 : al / base; /* by the usual constant without a division */
     SET16(cpu, GPR_OFFSET(RAX), quotient << 8 | (uint8_t)(al - quotient * base));
     bcd_flags(cpu, false, false);

@@ -128,7 +128,7 @@ bool set_up_push(struct decode *d)
 {
     static const handler table[4] = BY_WORD(push_r);
     d->op->src = GPR_OFFSET((d->opcode & 7) | (d->rex & 1) << 3);
-    if (before_286(d->cpu) && d->opcode == 0x54) {
+    if (before_286(d->cpu) && d->op->src == GPR_OFFSET(RSP)) {
         d->op->fn = push_sp_8086;
         return true;
     }
@@ -138,6 +138,10 @@ bool set_up_push(struct decode *d)
 bool set_up_push_rm(struct decode *d)
 {
     static const handler reg[4] = BY_WORD(push_r), memory[4] = BY_WORD(push_m);
+    if (before_286(d->cpu) && d->mod == 3 && d->op->src == GPR_OFFSET(RSP)) {
+        d->op->fn = push_sp_8086;
+        return true;
+    }
     return stack_operation(d, d->op->form & FORM_MEMORY ? memory : reg);
 }
 

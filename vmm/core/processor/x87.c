@@ -519,6 +519,14 @@ static HANDLER(x87_frstor)
     NEXT;
 }
 
+/* ESC without an 8087 or 80287: the operand's word is read for a coprocessor that does not take it. */
+static HANDLER(x87_absent)
+{
+    if (op->form & FORM_MEMORY)
+        load16(cpu, op, ea_any(cpu, op, 2, false), op->seg);
+    NEXT;
+}
+
 /* ---- decoding ---- */
 
 static handler control_form(const struct decode *d)
@@ -563,6 +571,10 @@ bool set_up_x87(struct decode *d)
     struct op *op = d->op;
     unsigned row = d->opcode & 7;
     bool checked = d->mode & MODE_FPU_CHECKED;
+    if (unlikely(d->cpu->cpu_generation < CPU_386 && !has_feature(d->cpu, FEATURE_FPU))) {
+        op->fn = d->mode & MODE_NO_X87 ? x87_unavailable : x87_absent;
+        return true;
+    }
     if (!is_there(d))
         return false;
     op->imm = row << 8 | d->modrm;

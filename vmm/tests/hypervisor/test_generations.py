@@ -84,3 +84,35 @@ def test_flags_by_which_software_tells_them_apart(cpu: str, bits: int) -> None:
 def test_write_protection_is_not_of_the_386() -> None:
     toggle = "mov eax, cr0; or eax, 0x10000; mov cr0, eax; mov eax, cr0; shr eax, 16; and al, 1"
     assert (run("386", toggle), run("486", toggle)) == (0, 1)
+
+
+def test_the_8086_decodes_part_of_modrm() -> None:
+    assert run("8086", "mov al, 0; .byte 0xc6, 0xf8, 3") == 3, "C6h /7 is MOV"
+    assert run("8086", "mov al, 9; push ax; mov al, 0; .byte 0x8f, 0xf8") == 9, "8Fh /7 is POP"
+    assert run("8086", "mov bx, ds; .byte 0x8c, 0xf8; inc ax") == 1, "8Ch /7 is MOV from DS, which is 0"
+    assert run("8086", "mov bx, sp; .byte 0xff, 0xfc; pop cx; sub bx, cx; mov al, bl") == 2, "FFh /7 is PUSH"
+    assert run("286", ".byte 0xc6, 0xf8, 3; mov al, 1") == UNDEFINED
+
+
+DIVIDE = """
+    mov word ptr [0], offset 2f - 0x10000; mov word ptr [2], 0x1000
+    mov word ptr [52], offset 3f - 0x10000; mov word ptr [54], 0x1000
+"""
+
+
+@pytest.mark.parametrize(("cpu", "offset"), [("8086", 2), ("286", 0), ("pentium3", 0)])
+def test_where_a_divide_error_returns_to(cpu: str, offset: int) -> None:
+    code = f"{DIVIDE} xor bx, bx; 1: div bl; 3: mov al, 0xff; jmp 4f; 2: pop ax; sub ax, offset 1b - 0x10000; 4:"
+    assert run(cpu, code) == offset
+
+
+@pytest.mark.parametrize(("cpu", "quotient"), [("8086", 1), ("286", 0x80)])
+def test_the_8086_has_no_least_quotient(cpu: str, quotient: int) -> None:
+    code = f"{DIVIDE} mov ax, -128; mov bl, 1; idiv bl; 3: jmp 4f; 2: mov al, 1; 4:"
+    assert run(cpu, code) == quotient
+
+
+@pytest.mark.parametrize(("cpu", "after"), [("286", 13), ("386", 1)])
+def test_the_longest_instruction(cpu: str, after: int) -> None:
+    code = f"{DIVIDE} mov al, 1; .rept 10; .byte 0x26; .endr; nop; jmp 4f; 2: 3: mov al, 13; 4:"
+    assert run(cpu, code) == after

@@ -91,10 +91,10 @@ def host_says(key: str) -> str:
     return ""
 
 
-def configuration(name: str) -> tuple[bytes, bool]:
-    """A `struct machine_config` of the model, and whether it is of the host's vendor. How wide linear addresses are is
-    the host's choice: Linux shows la57 when it has turned that on."""
-    model = cpumodel.load(name)
+def configuration(name: str, without: Iterable[str] = ()) -> tuple[bytes, bool]:
+    """A `struct machine_config` of the model without some features, and whether it is of the host's vendor. How wide
+    linear addresses are is the host's choice: Linux shows la57 when it has turned that on."""
+    model = cpumodel.load(name).without(without)
     if "la57" not in host_says("flags").split():
         model = model.without(["LA57"])
     config = _core.ffi.new("struct machine_config *")
