@@ -65,6 +65,16 @@ def test_exceptions_are_delivered(program: Path) -> None:
     assert list(differences(Dataset(HERE, "286", {}), "F6.6", [case], program, config)) == []
 
 
+@pytest.mark.parametrize("cpu", ["8086", "286"])
+def test_an_escape_to_no_coprocessor_goes_on(program: Path, cpu: str) -> None:
+    code = bytes([0xDA, 0xC4])  # no instruction of a coprocessor's
+    memory = {CODE_AT + n: byte for n, byte in enumerate(code)}
+    after = 0x12 if cpu == "8086" else 0x13  # behind the 80286's HLT
+    case = Case("esc", code, State(BEFORE, memory), State({"ip": after}))
+    config, _ = configuration(cpu, without=["FPU"])
+    assert list(differences(Dataset(HERE, cpu, {}), "DA", [case], program, config)) == []
+
+
 def moo(tag: bytes, content: bytes) -> bytes:
     return tag + struct.pack("<I", len(content)) + content
 
