@@ -39,7 +39,7 @@ from bringup.harness.outcome import Blame, Outcome, Verdict, VmmFailure, fault
 from bringup.harness.prepare import Overrides, Unsupported, check_supported, firmware_of, machine_settings
 from bringup.harness.records.schema import End, MachineStarted, MediumUsed, Note, Position, RungReached, Start, VmmUsed
 from bringup.harness.session import Session
-from bringup.harness.shared import Left, Shared
+from bringup.harness.shared_machine import Left, SharedMachine
 from bringup.harness.vmms.loader import LoadedVmm
 
 PASSED = Verdict(Outcome.PASSED, Blame.NOBODY, "")
@@ -83,7 +83,7 @@ class Attempt:
         self._stack = ExitStack()
         self._closed: list[Machine] = []
         self._failed: Verdict | None = None
-        self._shared: Shared | None = None
+        self._shared: SharedMachine | None = None
         self._left = False
         """The machine is no longer ours."""
         self._started: MachineStarted | None = None
@@ -219,7 +219,7 @@ class Attempt:
         self.session.records.write(self._started)
         return self.machine
 
-    def arrive(self, until: str, shared: Shared) -> Machine:
+    def arrive(self, until: str, shared: SharedMachine) -> Machine:
         """The guest at the rung `until`: on the machine that an attempt before this one left there, or on a new one.
         It is left to the next attempt if this one passes and the guest lives. Raises what `boot` and `climb` do."""
         self._shared = shared

@@ -18,7 +18,7 @@ from bringup.harness.session import Session, begin_run, new_run_id
 
 if TYPE_CHECKING:
     from bringup.harness.schedule.tokens import Capacity
-    from bringup.harness.shared import Shared
+    from bringup.harness.shared_machine import SharedMachine
 
 PLACES = "places"
 """Folder in the run's, of harness/schedule/tokens.py."""
@@ -91,11 +91,11 @@ class PluginRun:
         return durations(self.folder.parent)
 
     @cached_property
-    def shared(self) -> Shared:
+    def shared(self) -> SharedMachine:
         """The machine that tests of a class use one after the other."""
-        from bringup.harness.shared import Shared
+        from bringup.harness.shared_machine import SharedMachine
 
-        return Shared()
+        return SharedMachine()
 
     @property
     def is_controller(self) -> bool:

@@ -37,16 +37,7 @@ boot_sector:
     mov %eax, %cr0
     ljmp $CODE, $protected
 failed:
-    mov $COM1, %dx
-    say "@perf"
-    mov $32, %al
-    out %al, (%dx)
-    say "error"
-    mov $32, %al
-    out %al, (%dx)
-    say "disk"
-    mov $10, %al
-    out %al, (%dx)
+    say_marker error, disk
 0:  hlt
     jmp 0b
 

@@ -9,14 +9,22 @@
     .endr
 .endm
 
+/* A marker: "@perf" and the words, on a line. */
+.macro say_marker words:vararg
+    mov $COM1, %dx
+    say "@perf"
+    .irp word, \words
+    mov $32, %al
+    out %al, (%dx)
+    say "\word"
+    .endr
+    mov $10, %al
+    out %al, (%dx)
+.endm
+
 .macro say_first
     mov $COM1, %dx
     mov $10, %al                /* ends what firmware printed */
     out %al, (%dx)
-    say "@perf"
-    mov $32, %al
-    out %al, (%dx)
-    say "first"
-    mov $10, %al
-    out %al, (%dx)
+    say_marker first
 .endm

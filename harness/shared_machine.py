@@ -21,7 +21,7 @@ class Left:
     started: MachineStarted
 
 
-class Shared:
+class SharedMachine:
     """The machine: each attempt takes what the one before left (`Attempt.arrive`).
 
     A machine whose guest died, or on which an attempt failed, is not left to anybody.
