@@ -331,11 +331,14 @@ class Rung(Table, frozen=True, kw_only=True):
                     key = "text" if self.pattern is None else "pattern"
                     raise WrongKeyError(key, f"is found in what is typed, {typed!r}: the echo would prove it")
 
+    @property
+    def evidence(self) -> str | None:
+        """As a regular expression; None, of a rung that is only an end: none."""
+        return self.pattern if self.text is None else re.escape(self.text)
+
     def matches(self, text: str) -> bool:
         """Is the evidence in this text?"""
-        if self.pattern is not None:
-            return re.search(self.pattern, text) is not None
-        return self.text is not None and self.text in text
+        return self.evidence is not None and re.search(self.evidence, text) is not None
 
 
 class Death(Table, frozen=True, kw_only=True):

@@ -262,8 +262,10 @@ class Attempt:
             rung = self.way.rungs[index]
             ended = self.running.ending is not None and self.running.ending.kind == POWER_OFF
             where = self.consoles.values() if rung.console == ANY else (self.consoles[rung.console or first],)
-            if not any(rung.matches(console.text) for console in where) or (rung.ending and not ended):
+            found = next((console for console in where if rung.matches(console.text)), None)
+            if found is None or (rung.ending and not ended):
                 return
+            found.expect(rung.evidence, timeout=0)  # as in a climb, it is no evidence of what comes after it
             self.way.reached.append(rung)
             self._record(rung, index, self.moment())
 

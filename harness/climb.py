@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,9 +101,8 @@ def _reach(
         if not rung.matches(console.text):
             raise
         way.notes.append(f"rung {rung.id!r}: its evidence is there, though {error}")
-    evidence = re.escape(rung.text) if rung.text is not None else rung.pattern
-    if evidence is not None and others:
-        console.expect_anywhere(others, evidence, deadline)
+    if rung.evidence is not None and others:
+        console.expect_anywhere(others, rung.evidence, deadline)
     elif rung.text is not None:
         console.expect_exact(rung.text, deadline)
     elif rung.pattern is not None:

@@ -192,13 +192,13 @@ class Display:
 
     def _draw(self) -> Text:
         width, height = self._console.size
-        whole = self._shown is not None and bool(self._shown[1].ansi(1, width))
+        drawn = self._shown[1].ansi(height, width) if self._shown is not None else []
         below = Text()
         below.append(_row(f"{self._title}  ", _position(self._moment(), self._began), width), style="bold")
-        below.append_text(self._rows(width, whole))
+        below.append_text(self._rows(width, one=bool(drawn) and len(drawn) + len(self._rungs) + 3 > height))
         room = max(height - below.plain.count("\n") - 2, 1)  # an empty line stays, and one more in the end
         text = Text()
-        if whole and self._shown is not None:
+        if drawn and self._shown is not None:
             for row in self._shown[1].ansi(room, width):
                 text.append_text(Text.from_ansi(row)).append("\n")
         else:
@@ -208,7 +208,7 @@ class Display:
         return text.append_text(below)
 
     def _rows(self, width: int, one: bool) -> Text:
-        """The rungs, or the `one` that is awaited: with a whole screen above there is no room for more."""
+        """The rungs, or the `one` that is awaited, where a whole screen above leaves no room for more."""
         text = Text()
         for index, rung in enumerate(self._rungs):
             if one and index != min(len(self._marks), len(self._rungs) - 1):

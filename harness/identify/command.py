@@ -16,8 +16,8 @@ from bringup.harness.errors import HarnessError
 from bringup.harness.media.store import disk_errors, file_sha256
 from bringup.harness.vmms.loader import LoadedVmm
 
-from .image import IdentifyError, identify
-from .propose import name_for, propose
+from .image import identify
+from .propose import is_proposal_for, name_for, propose
 
 SECONDS = 120.0
 """Guest seconds that the guest has for its rung unless told otherwise."""
@@ -29,25 +29,31 @@ def add(arguments: Sequence[str]) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and not options.boot:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    image: Path = options.image
-    name = options.name or name_for(image)
-    if name in loader.names():
-        raise HarnessError(f"{name!r} is the name of a guest that ships: --name gives this one another")
     try:
-        found = identify(image)
-    except IdentifyError as error:
+        path = _add(options)
+    except HarnessError as error:
         if not options.boot:
             raise
         print(f"bringup: {error}", file=sys.stderr)
         return boot.NOT_TRIED
-    for fact in found.facts:
-        print(f"  {fact}")
+    return _boot(path, options.vmm, rest) if options.boot else 0
+
+
+def _add(options: argparse.Namespace) -> Path:
+    """The file that is written."""
+    image: Path = options.image
+    name = options.name or name_for(image)
+    if name in loader.names():
+        raise HarnessError(f"{name!r} is the name of a guest that ships: --name gives this one another")
+    found = identify(image)
     with disk_errors(str(image)):
         sha256 = file_sha256(image)
     text = propose(found, image, sha256, expect=options.expect, vmm=options.vmm.definition, seconds=options.seconds)
+    for fact in found.facts:
+        print(f"  {fact}")
     path = _write(loader.own_folder() / f"{name}.toml", text, options.force)
     print(f"{name}: {path}", flush=True)
-    return _boot(path, options.vmm, rest) if options.boot else 0
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,9 +92,10 @@ def _seconds(text: str) -> float:
 
 
 def _write(path: Path, text: str, force: bool) -> Path:
-    """The file, whole or not at all; what is there already stays unless it is the same or `force`."""
+    """The file, whole or not at all. What is there already stays unless `force`, or it is what was proposed before for
+    the same image, and nobody has edited it since."""
     try:
-        if not force and path.exists() and path.read_text() != text:
+        if not force and path.exists() and not is_proposal_for(path.read_text(), text):
             raise HarnessError(f"{path}: is there already: --force replaces it, --name gives this one another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:

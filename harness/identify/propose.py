@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bringup.guests.bounded import width
@@ -14,6 +15,8 @@ from bringup.harness.vmms.definition import Vmm
 
 from .image import Identified, Start
 
+HEAD = "# Proposed by `bringup guests add` from what it found:"
+_MARK = "# While this fits what is above another proposal may replace it: "
 ANYTHING = r"[^\s]"
 """The evidence where nothing is known: that it says anything."""
 BOOTED = rf"Booting from [^\n]{{1,40}}\s{{1,9}}(?!Boot failed){ANYTHING}"
@@ -39,14 +42,26 @@ def propose(found: Identified, path: Path, sha256: str, *, expect: str | None, v
             width(expect)
         except ValueError as error:
             raise HarnessError(f"--expect: {error}") from None
-    return "\n".join(_lines(found, path, sha256, expect, vmm, seconds)) + "\n"
+    lines = list(_lines(found, path, sha256, expect, vmm, seconds))
+    facts = [f"# - {fact}" for fact in found.facts]
+    return "\n".join([HEAD, *facts, *lines, f"{_MARK}{_digest(lines)}"]) + "\n"
+
+
+def is_proposal_for(text: str, other: str) -> bool:
+    """Is this a proposal that nobody has edited, of the same image as the other one?"""
+    *lines, mark = text.removesuffix("\n").split("\n")
+    lines = [line for line in lines if not line.startswith("# - ") and line != HEAD]
+    images = [line for line in other.split("\n") if line.startswith(("file = ", "sha256 = "))]
+    return mark == f"{_MARK}{_digest(lines)}" and all(line in lines for line in images)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _lines(found: Identified, path: Path, sha256: str, expect: str | None, vmm: Vmm, seconds: float) -> Iterator[str]:
     screen = vmm.capabilities.screen
     system, bios = found.system, found.start not in (Start.LINUX, Start.MULTIBOOT)
-    yield "# Proposed by `bringup guests add` from what it found:"
-    yield from (f"# - {fact}" for fact in found.facts)
     what = system.title if system else "A guest"
     yield f"title = {_text(f'{what} from {path.name}')}"
     if system and system.family:

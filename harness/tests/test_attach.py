@@ -47,10 +47,11 @@ def test_a_shell_in_a_terminal() -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_person_leaves_a_record_with_the_rungs_that_were_seen(here: Path) -> None:
+def powered_off_by_hand(guest: str) -> bytes:
+    """What a person sees who waits for the shell and powers off."""
     process, terminal = pty.fork()
     if process == 0:
-        command = [sys.executable, "-m", "bringup.harness", "boot", "./tiny.toml", "--vmm=./fake.toml", "--attach"]
+        command = [sys.executable, "-m", "bringup.harness", "boot", guest, "--vmm=./fake.toml", "--attach"]
         os.execv(sys.executable, command)
     seen, typed = b"", False
     with os.fdopen(terminal, "rb+", buffering=0), suppress(OSError):  # EIO: it has ended
@@ -61,6 +62,11 @@ def test_a_person_leaves_a_record_with_the_rungs_that_were_seen(here: Path) -> N
                 typed = True
     _, status = os.waitpid(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+    return seen
+
+
+def test_a_person_leaves_a_record_with_the_rungs_that_were_seen(here: Path) -> None:
+    seen = powered_off_by_hand("./tiny.toml")
     assert b"Ctrl-] ends it" in seen and b"bringup# \x1b[6n" in seen and b"\r\r\n" not in seen
     assert b"tiny on fake: 3 of 3 rungs (kernel init power-off), " in seen and b"machine: power-off, skipped: " in seen
     records = list(read_run(here / "bringup-out" / "latest"))
@@ -69,6 +75,15 @@ def test_a_person_leaves_a_record_with_the_rungs_that_were_seen(here: Path) -> N
     [end] = [one for one in records if isinstance(one, End)]
     assert start.history == "boot/tiny/attach/fake"
     assert (end.outcome, end.blame, end.depth) == (Outcome.SKIPPED, Blame.NOBODY, 3)
+
+
+def test_what_was_said_once_is_evidence_of_one_rung(here: Path) -> None:
+    text = (here / "tiny.toml").read_text()
+    first = text[text.index("[[ladder]]") : text.index("[[ladder]]", text.index("[[ladder]]") + 1)]
+    (here / "twice.toml").write_text(
+        text.replace(first, first + first.replace('id = "kernel"', 'id = "kernel-again"'), 1)
+    )
+    assert b"twice on fake: 1 of 4 rungs (kernel), " in powered_off_by_hand("./twice.toml")
 
 
 def test_who_is_not_at_a_terminal_is_told_so(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -205,11 +205,12 @@ def test_on_a_small_terminal_a_boot_shows_where_the_cursor_is(rows: int, columns
     assert "  … prompt" in lines
 
 
-def test_a_boot_shows_the_screen_in_colour() -> None:
-    terminal = on_terminal(SHOWING, 80, 30)
+@pytest.mark.parametrize(("rows", "all_rungs"), [(29, False), (30, True)])
+def test_a_boot_shows_the_screen_in_colour(rows: int, all_rungs: bool) -> None:
+    terminal = on_terminal(SHOWING, 80, rows)
     lines = [line.rstrip() for line in terminal.display]
     assert lines[0] == "C:\\>"
     assert any("dos on fake" in line for line in lines)
     assert lines.index("  … prompt") > 24
-    assert not any("kernel" in line for line in lines), "one rung: the screen needs the room"
+    assert any("✓ kernel" in line for line in lines) == all_rungs, "one rung, where the screen needs the room"
     assert terminal.buffer[0][0].fg == "white"

@@ -71,12 +71,13 @@ def test_other_proposals(tmp_path: Path) -> None:
 
 
 def test_a_dos_that_nothing_keeps_from_asking_the_date_is_answered(tmp_path: Path) -> None:
-    assert add(tmp_path, images.fat(1440, "KERNEL.SYS", "COMMAND.COM"), "--expect", "A:") == 0
-    (rung,) = loader.load("my-image").definition.ladder
-    assert [(step.wait, step.send) for step in rung.steps] == [
-        ("Enter new date", None), (None, "\r"), ("Enter new time", None), (None, "\r"),
-    ]  # fmt: skip
-    for name in ("AUTOEXEC.BAT", "FDCONFIG.SYS"):
+    for name in ("COMMAND.COM", "CONFIG.SYS", "FDCONFIG.SYS"):
+        assert add(tmp_path, images.fat(1440, "KERNEL.SYS", name), "--expect", "A:", "--force") == 0
+        (rung,) = loader.load("my-image").definition.ladder
+        assert [(step.wait, step.send) for step in rung.steps] == [
+            ("Enter new date", None), (None, "\r"), ("Enter new time", None), (None, "\r"),
+        ]  # fmt: skip
+    for name in ("AUTOEXEC.BAT", "FDAUTO.BAT"):
         assert add(tmp_path, images.fat(1440, "KERNEL.SYS", name), "--force") == 0
         assert not loader.load("my-image").definition.ladder[0].steps
 
@@ -110,13 +111,26 @@ def test_a_vmm_without_a_screen_has_the_bios_draw_on_com1(tmp_path: Path) -> Non
 def test_what_is_there_stays(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert add(tmp_path, images.fat(1440)) == 0
     assert add(tmp_path, images.fat(1440)) == 0  # the same
+    assert add(tmp_path, images.fat(1440), "--expect", "A:", "--seconds", "9") == 0  # another proposal, nothing edited
     before = (own / "my-image.toml").read_text()
+    assert "A:" in before
     assert add(tmp_path, images.fat(720)) == 1
     assert "my-image.toml: is there already: --force replaces it" in capsys.readouterr().err
     assert (own / "my-image.toml").read_text() == before
     assert add(tmp_path, images.fat(720), "--force") == 0
     assert (own / "my-image.toml").read_text() != before
     assert [path.name for path in own.iterdir()] == ["my-image.toml"]
+
+
+def test_what_was_edited_stays(tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add(tmp_path, images.fat(1440)) == 0
+    path = own / "my-image.toml"
+    edited = path.read_text().replace("tier = 3", "tier = 4")
+    path.write_text(edited)
+    assert add(tmp_path, images.fat(1440), "--expect", "A:") == 1
+    assert add(tmp_path, images.fat(1440), "--boot", "--expect", "A:") == 3  # and not 1: nothing was booted
+    assert capsys.readouterr().err.count("is there already") == 2
+    assert path.read_text() == edited
 
 
 @pytest.mark.parametrize(
